@@ -1,0 +1,9 @@
+//! labelsync keeps Label Studio projects and object storage in step. Start at `ARCHITECTURE.md`.
+
+pub mod clock;
+pub mod control;
+pub mod names;
+pub mod project;
+pub mod settings;
+pub mod store;
+pub mod sync;

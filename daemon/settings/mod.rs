@@ -1,0 +1,268 @@
+//! What the operator may set: read, merged, checked once.
+//!
+//! Promise: a [`Settings`] value is complete and valid; nothing after it asks whether something is set.
+//! Not here: what a setting causes.
+
+pub mod check;
+pub mod file;
+pub mod overrides;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::ProjectName;
+use crate::sync::pattern::Pattern;
+
+/// Everything, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[daemon]`.
+    pub daemon: DaemonSettings,
+    /// `[projects.NAME]`.
+    pub projects: BTreeMap<ProjectName, ProjectSettings>,
+}
+
+/// `[daemon]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DaemonSettings {
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Where ledgers, runtime changes and losers of conflicts are kept.
+    pub state_dir: PathBuf,
+    /// How the log is written.
+    pub log_format: LogFormat,
+}
+
+/// `log_format`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// journald where stderr is the journal, text on a terminal, JSON lines elsewhere.
+    #[default]
+    Auto,
+    /// Text lines.
+    Text,
+    /// JSON lines.
+    Json,
+    /// The journal's native protocol.
+    Journald,
+}
+
+/// `[projects.NAME]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ProjectSettings {
+    /// The project's name.
+    pub name: ProjectName,
+    /// The Label Studio project directory, absolute.
+    pub path: PathBuf,
+    /// Blobs to tasks; `None`: that direction is off.
+    pub source: Option<SourceSettings>,
+    /// Completions to and from the bucket; `None`: that direction is off.
+    pub target: Option<TargetSettings>,
+    /// The operator says that Label Studio's own environment can read the bucket.
+    pub label_studio_has_credentials: bool,
+}
+
+/// `[projects.NAME.source]`, with runtime changes applied.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SourceSettings {
+    /// Which bucket.
+    pub store: StoreSettings,
+    /// As Label Studio's: for S3 one directory, for GCS a plain string. Default `""`.
+    pub prefix: String,
+    /// `re.match` on the full key; `None` (also written `""`) selects nothing, as in Label Studio.
+    pub regex: Option<Pattern>,
+    /// `re.search` on the full key: what it finds is left out.
+    pub exclude: Option<Pattern>,
+    /// All levels below the prefix; default false for S3 with a prefix, true otherwise.
+    pub recursive: bool,
+    /// Tasks hold the blob's URL (default), or the object is a JSON task.
+    pub use_blob_urls: bool,
+    /// The task's data key for URLs; `None`: the label config's first.
+    pub data_key: Option<String>,
+    /// Keep a local copy of each object under `source/`.
+    pub create_local_copy: bool,
+    /// Whether tasks point to the bucket or to the copy as Label Studio serves it.
+    pub blob_url: BlobUrl,
+    /// Time between two listings.
+    pub poll_interval: Duration,
+    /// What happens to the task of an object that is gone.
+    pub on_removed: OnRemoved,
+    /// What happens to the task of an object that has changed.
+    pub on_changed: OnChanged,
+    /// More than this vanished at once is held.
+    pub max_removed: Fraction,
+    /// The size that local copies may have in all, bytes.
+    pub local_copy_max_bytes: u64,
+}
+
+/// `[projects.NAME.target]`, with runtime changes applied.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TargetSettings {
+    /// Which bucket.
+    pub store: StoreSettings,
+    /// Completions stand at `prefix/<id>`, or `<id>` without a prefix; no slash at its end.
+    pub prefix: String,
+    /// Bring completions found in the target into `completions/`. Default true.
+    pub create_local_copy: bool,
+    /// What happens to the object when the local completions are deleted.
+    pub on_deleted: OnDeleted,
+    /// Time between two listings of the target.
+    pub poll_interval: Duration,
+}
+
+/// Which bucket or directory, and how it is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreSettings {
+    /// `s3`, `s3-completions`.
+    S3(S3Settings),
+    /// `local`: a directory.
+    Local {
+        /// Absolute.
+        path: PathBuf,
+    },
+}
+
+impl StoreSettings {
+    /// The root as it stands in URLs: `s3://bucket`, `file:///dir`.
+    pub fn root(&self) -> String {
+        match self {
+            Self::S3(s3) => format!("s3://{}", s3.bucket),
+            Self::Local { path } => format!("file://{}", path.display()),
+        }
+    }
+}
+
+/// How an S3 bucket is reached. What is `None` comes from the provider chain (environment, profile).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct S3Settings {
+    /// The bucket's name.
+    pub bucket: String,
+    /// Region; default: environment, profile, then us-east-1.
+    pub region: Option<String>,
+    /// Custom endpoint, `http://` only with `allow_http` (checked).
+    pub endpoint: Option<String>,
+    /// Profile of `~/.aws/config`.
+    pub profile: Option<String>,
+    /// `endpoint/bucket/key`; default true for custom endpoints.
+    pub path_style: bool,
+}
+
+/// `blob_url`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlobUrl {
+    /// `s3://bucket/key`.
+    #[default]
+    Cloud,
+    /// The local copy as Label Studio serves it with `allow_serving_local_files`.
+    Local,
+}
+
+/// `on_removed`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRemoved {
+    /// The task stays.
+    #[default]
+    Keep,
+    /// The task leaves `tasks.json`; its id stays taken.
+    Hide,
+}
+
+/// `on_changed`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnChanged {
+    /// The task's data follow the object, under the same id.
+    #[default]
+    Update,
+    /// The task stays as it was.
+    Keep,
+}
+
+/// `on_deleted`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDeleted {
+    /// The object stays.
+    #[default]
+    Keep,
+    /// The object is deleted if it is still the one that was pushed.
+    Delete,
+}
+
+/// A share of one hundred, 0 to 100 (`"50%"`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fraction {
+    /// 0 to 100.
+    pub percent: u8,
+}
+
+/// What `lsctl set-source` may change; `None`: not named. Also the stored form of runtime changes.
+/// An empty string resets an optional value to "none" (`regex`, `exclude`, `data_key`).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "each has the meaning of its namesake in `SourceSettings`")]
+pub struct SourcePatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create_local_copy: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub use_blob_urls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recursive: Option<bool>,
+    /// As in the file: `"30s"`, `"5m"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poll_interval: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_removed: Option<OnRemoved>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_changed: Option<OnChanged>,
+}
+
+/// What `lsctl set-target` may change; `None`: not named.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "each has the meaning of its namesake in `TargetSettings`")]
+pub struct TargetPatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create_local_copy: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_deleted: Option<OnDeleted>,
+}
+
+/// The runtime changes of one project, as they are kept in the state directory.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Overrides {
+    /// `lsctl pause`.
+    pub paused: bool,
+    /// `lsctl set-source`.
+    pub source: SourcePatch,
+    /// `lsctl set-target`.
+    pub target: TargetPatch,
+}
+
+/// One thing wrong with the settings.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// Where: `projects.cats.source.regex`, or a file and line.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
