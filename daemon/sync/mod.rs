@@ -2,5 +2,11 @@
 //!
 //! Promise: no tokio, no file, no network, no clock, no environment; same inputs, same plan.
 
+pub mod action;
 pub mod canon;
+pub mod completions;
+pub mod holds;
+pub mod near;
 pub mod pattern;
+pub mod select;
+pub mod source;

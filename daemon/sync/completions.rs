@@ -1,0 +1,546 @@
+//! Decides what a completion's file, its object, and what was last in step mean (design.md, section 4.6).
+//!
+//! Promise: a completion is never lost, never pushed over what somebody else wrote, never attached to another task.
+//! What is not seen yet is asked for ([`Decision::ReadLocal`], …) before anything is decided.
+//! Not here: reading, writing, settling.
+
+use super::action::{CompletionAction, Dispute};
+use crate::names::{ETag, Sha256};
+
+/// What was last in step, B in the table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// What became of it.
+    pub state: RecordedState,
+    /// SHA-256 of the file's bytes when it was in step; `None`: the file was never in step.
+    pub sha: Option<Sha256>,
+    /// The object's version when it was in step; `None`: the object was never in step.
+    pub etag: Option<ETag>,
+    /// Hash of the task's data in it.
+    pub data_hash: Option<Sha256>,
+    /// What both sides were when a dispute was recorded: as long as they are the same there is nothing new to decide.
+    pub disputed: Option<(Option<Sha256>, Option<ETag>)>,
+    /// How a person ended the dispute.
+    pub resolution: Option<Resolution>,
+    /// A push of these bytes was begun and its receipt is missing: the object may hold them.
+    pub begun: Option<Sha256>,
+}
+
+/// What became of a recorded completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordedState {
+    /// In step.
+    InStep,
+    /// Deleted here; never brought back.
+    Buried,
+    /// The object vanished.
+    Missing,
+    /// In dispute; what was in step before is still recorded.
+    Disputed(Dispute),
+    /// The file cannot be pushed in this version.
+    Quarantined,
+    /// Nothing was ever in step: only a push was begun.
+    Begun,
+}
+
+/// How a person ended a dispute: it holds for exactly what was disputed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resolution {
+    /// The file wins.
+    Local,
+    /// The object wins.
+    Remote,
+}
+
+/// The file, L in the table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Local {
+    /// No file.
+    Absent,
+    /// The same file as recorded, by its fingerprint: not read.
+    AsRecorded,
+    /// Another file than recorded, not read yet.
+    Unread,
+    /// Not at rest.
+    Unsettled,
+    /// Read.
+    File {
+        /// SHA-256 of its bytes.
+        sha: Sha256,
+        /// Hash of its meaning as JSON.
+        canonical: Sha256,
+        /// Hash of its task data.
+        data_hash: Sha256,
+    },
+    /// At rest, and no completion.
+    Bad {
+        /// SHA-256 of its bytes, where they could be read.
+        sha: Option<Sha256>,
+        /// Stable code.
+        reason: String,
+        /// For a person.
+        detail: String,
+    },
+}
+
+/// The object, R in the table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Remote {
+    /// Not looked at in this cycle: taken to be as recorded.
+    Unseen,
+    /// No object.
+    Absent,
+    /// There, in this version; not read.
+    Version(ETag),
+    /// Read.
+    Object {
+        /// Its version.
+        etag: ETag,
+        /// SHA-256 of its bytes.
+        sha: Sha256,
+        /// Its meaning, where it is a completion of this id.
+        meaning: Option<Meaning>,
+    },
+}
+
+impl Remote {
+    /// The version that was seen.
+    pub fn version(&self) -> Option<ETag> {
+        match self {
+            Self::Version(etag) | Self::Object { etag, .. } => Some(etag.clone()),
+            Self::Unseen | Self::Absent => None,
+        }
+    }
+
+    fn holds(&self, bytes: Option<Sha256>) -> bool {
+        matches!(self, Self::Object { sha, .. } if Some(*sha) == bytes)
+    }
+}
+
+/// What a completion says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Meaning {
+    /// Hash of the whole as JSON.
+    pub canonical: Sha256,
+    /// Hash of its task data.
+    pub data_hash: Sha256,
+}
+
+/// What is known of the task.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TaskFacts {
+    /// The id stands, or stood, for a task.
+    pub known: bool,
+    /// It stands in `tasks.json` now with this data.
+    pub present: Option<Sha256>,
+    /// Every data that this id stood for.
+    pub hashes: Vec<Sha256>,
+}
+
+/// What the operator set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TargetPolicy {
+    /// Bring completions found in the target.
+    pub create_local_copy: bool,
+    /// Delete the object with the file.
+    pub delete_objects: bool,
+}
+
+/// What to do, or what must be looked at first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// In step, or nothing may be done. The code says why, empty: in step.
+    Nothing(&'static str),
+    /// Look again when it has come to rest.
+    Wait,
+    /// The file must be read.
+    ReadLocal,
+    /// The object's version must be looked up.
+    LookRemote,
+    /// The object must be read.
+    ReadRemote,
+    /// Do it.
+    Act(CompletionAction),
+}
+
+/// Decides one completion.
+pub fn decide(b: Option<&Recorded>, l: &Local, r: &Remote, task: &TaskFacts, policy: TargetPolicy) -> Decision {
+    if matches!(l, Local::Unsettled) {
+        return Decision::Wait;
+    }
+    if matches!(l, Local::Unread) {
+        return Decision::ReadLocal;
+    }
+    if !task.known {
+        return Decision::Nothing(if matches!(l, Local::Absent) { "" } else { "unknown_task" });
+    }
+    if let Some(b) = b {
+        if matches!(r, Remote::Unseen) && must_look(b, l) {
+            return Decision::LookRemote;
+        }
+        if let Some(decision) = disputed(b, l, r) {
+            return decision;
+        }
+    }
+    let there = remote_change(b, r);
+    match local_change(b, l) {
+        LocalChange::Bad { reason, detail } => bad(b, l, reason, detail),
+        LocalChange::None => unchanged_here(b, l, r, there, task, policy),
+        LocalChange::Gone => gone_here(b, r, there, policy),
+        LocalChange::Changed { sha, canonical, data_hash } => {
+            changed_here(b, Mine { sha, canonical, data_hash }, r, there, task)
+        }
+    }
+}
+
+/// Where the recorded version says nothing certain about the object now.
+fn must_look(b: &Recorded, l: &Local) -> bool {
+    let as_disputed = matches!(l, Local::AsRecorded)
+        || (matches!(l, Local::Absent) && b.disputed.as_ref().is_none_or(|d| d.0.is_none()));
+    match b.state {
+        _ if b.begun.is_some() => true,
+        RecordedState::Disputed(_) => b.resolution.is_some() || !as_disputed,
+        RecordedState::Missing => !matches!(l, Local::AsRecorded),
+        RecordedState::InStep | RecordedState::Buried | RecordedState::Quarantined | RecordedState::Begun => false,
+    }
+}
+
+enum LocalChange<'a> {
+    None,
+    Gone,
+    Changed { sha: Sha256, canonical: Sha256, data_hash: Sha256 },
+    Bad { reason: &'a str, detail: &'a str },
+}
+
+fn local_change<'a>(b: Option<&Recorded>, l: &'a Local) -> LocalChange<'a> {
+    let recorded = b.and_then(|b| b.sha);
+    match l {
+        Local::Bad { reason, detail, .. } => LocalChange::Bad { reason, detail },
+        Local::Absent if recorded.is_none() => LocalChange::None,
+        Local::Absent => LocalChange::Gone,
+        Local::File { sha, .. } if recorded == Some(*sha) => LocalChange::None,
+        Local::File { sha, canonical, data_hash } => {
+            LocalChange::Changed { sha: *sha, canonical: *canonical, data_hash: *data_hash }
+        }
+        Local::AsRecorded | Local::Unread | Local::Unsettled => LocalChange::None,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RemoteChange {
+    AsRecorded,
+    Gone,
+    /// What a push without receipt has left there.
+    Ours,
+    Changed,
+}
+
+fn remote_change(b: Option<&Recorded>, r: &Remote) -> RemoteChange {
+    let recorded = b.and_then(|b| b.etag.as_ref());
+    match (r, recorded) {
+        (Remote::Unseen, _) | (Remote::Absent, None) => RemoteChange::AsRecorded,
+        (Remote::Absent, Some(_)) => RemoteChange::Gone,
+        (Remote::Version(etag) | Remote::Object { etag, .. }, Some(recorded)) if etag == recorded => {
+            RemoteChange::AsRecorded
+        }
+        (Remote::Object { .. }, _) if b.is_some_and(|b| b.begun.is_some()) && r.holds(b.and_then(|b| b.begun)) => {
+            RemoteChange::Ours
+        }
+        (Remote::Version(_) | Remote::Object { .. }, _) => RemoteChange::Changed,
+    }
+}
+
+/// What a dispute that was recorded, or ended by a person, means now; `None`: decide as if there were none.
+fn disputed(b: &Recorded, l: &Local, r: &Remote) -> Option<Decision> {
+    let RecordedState::Disputed(_) = b.state else { return None };
+    let (was_sha, was_etag) = b.disputed.as_ref()?;
+    let sha = match l {
+        Local::File { sha, .. } => Some(*sha),
+        Local::Bad { sha, .. } => *sha,
+        Local::Absent => None,
+        // Same fingerprint as when the dispute was recorded.
+        Local::AsRecorded => *was_sha,
+        Local::Unread | Local::Unsettled => return None,
+    };
+    let etag = match r {
+        // Only where nothing changed here and nobody decided (`must_look`).
+        Remote::Unseen => return Some(Decision::Nothing("conflict")),
+        Remote::Absent => None,
+        Remote::Version(etag) | Remote::Object { etag, .. } => Some(etag.clone()),
+    };
+    if sha != *was_sha || etag != *was_etag {
+        return matches!(l, Local::AsRecorded).then_some(Decision::ReadLocal);
+    }
+    match b.resolution {
+        None => Some(Decision::Nothing("conflict")),
+        Some(Resolution::Local) if sha.is_none() => Some(Decision::Act(CompletionAction::Bury)),
+        Some(Resolution::Local) if matches!(l, Local::AsRecorded) => Some(Decision::ReadLocal),
+        Some(Resolution::Local) => Some(Decision::Act(CompletionAction::Push { expected: etag })),
+        Some(Resolution::Remote) if etag.is_none() => Some(Decision::Nothing("conflict")),
+        Some(Resolution::Remote) if matches!(r, Remote::Version(_)) => Some(Decision::ReadRemote),
+        Some(Resolution::Remote) => Some(Decision::Act(CompletionAction::BringIn)),
+    }
+}
+
+fn bad(b: Option<&Recorded>, l: &Local, reason: &str, detail: &str) -> Decision {
+    let Local::Bad { sha, .. } = l else { return Decision::Nothing("") };
+    let known_bad =
+        b.is_some_and(|b| b.state == RecordedState::Quarantined && b.disputed.as_ref().is_some_and(|d| d.0 == *sha));
+    if known_bad {
+        return Decision::Nothing("quarantined");
+    }
+    Decision::Act(CompletionAction::Quarantine { reason: reason.to_owned(), detail: detail.to_owned() })
+}
+
+/// L as B (or neither ever was).
+fn unchanged_here(
+    b: Option<&Recorded>,
+    l: &Local,
+    r: &Remote,
+    there: RemoteChange,
+    task: &TaskFacts,
+    policy: TargetPolicy,
+) -> Decision {
+    let state = b.map(|b| b.state);
+    match there {
+        RemoteChange::AsRecorded if state == Some(RecordedState::Missing) && !matches!(r, Remote::Unseen) => {
+            Decision::Act(CompletionAction::Found)
+        }
+        RemoteChange::AsRecorded if state == Some(RecordedState::Missing) => Decision::Nothing("target_missing"),
+        RemoteChange::AsRecorded => Decision::Nothing(""),
+        RemoteChange::Gone if state == Some(RecordedState::Missing) => Decision::Nothing("target_missing"),
+        RemoteChange::Gone if state == Some(RecordedState::Buried) => Decision::Act(CompletionAction::Forget),
+        RemoteChange::Gone => Decision::Act(CompletionAction::Missing),
+        RemoteChange::Ours if matches!(l, Local::Absent) => Decision::Nothing(""),
+        RemoteChange::Ours => push(r.version()),
+        RemoteChange::Changed if needs_reading(b, r) => Decision::ReadRemote,
+        // A tombstone is not undone by what others write; that is for a person.
+        RemoteChange::Changed if state == Some(RecordedState::Buried) => {
+            Decision::Act(CompletionAction::Dispute(Dispute::DeletedHere))
+        }
+        RemoteChange::Changed if r.holds(b.and_then(|b| b.sha)) => Decision::Act(CompletionAction::Adopt),
+        RemoteChange::Changed if !policy.create_local_copy => Decision::Nothing("remote_only"),
+        RemoteChange::Changed => bring_in(r, task),
+    }
+}
+
+/// A push without receipt may have made this object; only its bytes tell.
+fn needs_reading(b: Option<&Recorded>, r: &Remote) -> bool {
+    b.is_some_and(|b| b.begun.is_some()) && matches!(r, Remote::Version(_))
+}
+
+fn bring_in(r: &Remote, task: &TaskFacts) -> Decision {
+    let Remote::Object { meaning, .. } = r else { return Decision::ReadRemote };
+    let Some(present) = task.present else { return Decision::Nothing("task_not_shown") };
+    match meaning {
+        Some(meaning) if meaning.data_hash == present => Decision::Act(CompletionAction::BringIn),
+        Some(_) | None => Decision::Act(CompletionAction::Dispute(Dispute::DataMismatch)),
+    }
+}
+
+/// L was in step and is gone.
+fn gone_here(b: Option<&Recorded>, r: &Remote, there: RemoteChange, policy: TargetPolicy) -> Decision {
+    match (there, r) {
+        (RemoteChange::AsRecorded, Remote::Unseen) => Decision::LookRemote,
+        (RemoteChange::AsRecorded, Remote::Absent) | (RemoteChange::Gone, _) => Decision::Act(CompletionAction::Forget),
+        (RemoteChange::AsRecorded, _) => match b.and_then(|b| b.etag.clone()) {
+            Some(etag) if policy.delete_objects => Decision::Act(CompletionAction::DeleteObject { etag }),
+            _ => Decision::Act(CompletionAction::Bury),
+        },
+        (RemoteChange::Ours, _) => Decision::Act(CompletionAction::Bury),
+        (RemoteChange::Changed, _) if needs_reading(b, r) => Decision::ReadRemote,
+        (RemoteChange::Changed, _) => Decision::Act(CompletionAction::Dispute(Dispute::DeletedHere)),
+    }
+}
+
+struct Mine {
+    sha: Sha256,
+    canonical: Sha256,
+    data_hash: Sha256,
+}
+
+fn changed_here(b: Option<&Recorded>, mine: Mine, r: &Remote, there: RemoteChange, task: &TaskFacts) -> Decision {
+    let stood_for = |hash: Sha256| task.hashes.contains(&hash);
+    let explained = match b.and_then(|b| b.data_hash) {
+        Some(was) => was == mine.data_hash || (stood_for(was) && stood_for(mine.data_hash)),
+        None => stood_for(mine.data_hash),
+    };
+    if !explained {
+        return Decision::Act(CompletionAction::Dispute(Dispute::IdReused));
+    }
+    match there {
+        RemoteChange::AsRecorded => push(b.and_then(|b| b.etag.clone())),
+        RemoteChange::Gone => push(None),
+        RemoteChange::Ours if r.holds(Some(mine.sha)) => Decision::Act(CompletionAction::Adopt),
+        RemoteChange::Ours => push(r.version()),
+        RemoteChange::Changed => {
+            let Remote::Object { sha, meaning, .. } = r else { return Decision::ReadRemote };
+            let same = *sha == mine.sha || meaning.is_some_and(|m| m.canonical == mine.canonical);
+            let action = if same { CompletionAction::Adopt } else { CompletionAction::Dispute(Dispute::BothChanged) };
+            Decision::Act(action)
+        }
+    }
+}
+
+fn push(expected: Option<ETag>) -> Decision {
+    Decision::Act(CompletionAction::Push { expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: TargetPolicy = TargetPolicy { create_local_copy: true, delete_objects: false };
+
+    fn h(text: &str) -> Sha256 {
+        Sha256::of(text.as_bytes())
+    }
+
+    fn etag(text: &str) -> ETag {
+        ETag::new(text)
+    }
+
+    fn recorded(state: RecordedState) -> Recorded {
+        Recorded {
+            state,
+            sha: Some(h("B")),
+            etag: Some(etag("e1")),
+            data_hash: Some(h("data")),
+            disputed: None,
+            resolution: None,
+            begun: None,
+        }
+    }
+
+    fn file(text: &str) -> Local {
+        Local::File { sha: h(text), canonical: h(text), data_hash: h("data") }
+    }
+
+    fn object(version: &str, text: &str) -> Remote {
+        let meaning = Some(Meaning { canonical: h(text), data_hash: h("data") });
+        Remote::Object { etag: etag(version), sha: h(text), meaning }
+    }
+
+    fn task() -> TaskFacts {
+        TaskFacts { known: true, present: Some(h("data")), hashes: vec![h("data")] }
+    }
+
+    fn run(b: Option<&Recorded>, l: &Local, r: &Remote) -> String {
+        match decide(b, l, r, &task(), POLICY) {
+            Decision::Act(action) => action.line(TaskId::new(7).unwrap()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    use crate::names::TaskId;
+
+    #[test]
+    fn the_table_of_the_design_holds() {
+        let b = recorded(RecordedState::InStep);
+        let b = Some(&b);
+        assert_eq!(run(b, &file("L"), &Remote::Version(etag("e1"))), "> completion 7 (changed)");
+        assert_eq!(run(b, &Local::AsRecorded, &Remote::Version(etag("e2"))), "ReadRemote");
+        assert_eq!(run(b, &Local::AsRecorded, &object("e2", "R")), "< completion 7");
+        assert_eq!(run(b, &file("L"), &object("e2", "L")), "= completion 7 in step");
+        assert_eq!(
+            run(b, &file("L"), &object("e2", "R")),
+            "! completion 7: the file and the object in the target both changed"
+        );
+        assert_eq!(run(b, &Local::Absent, &Remote::Version(etag("e1"))), "x completion 7 deleted here, object kept");
+        assert_eq!(
+            run(b, &Local::Absent, &Remote::Version(etag("e2"))),
+            "! completion 7: the file was deleted, and the object in the target changed"
+        );
+        assert_eq!(run(b, &Local::AsRecorded, &Remote::Absent), "! completion 7 is missing in the target");
+        assert_eq!(run(None, &file("L"), &Remote::Absent), "> completion 7");
+        assert_eq!(run(None, &file("L"), &object("e9", "L")), "= completion 7 in step");
+        assert_eq!(
+            run(None, &file("L"), &object("e9", "R")),
+            "! completion 7: the file and the object in the target both changed"
+        );
+        assert_eq!(run(None, &Local::Absent, &object("e9", "R")), "< completion 7");
+        assert_eq!(run(b, &Local::AsRecorded, &Remote::Version(etag("e1"))), "Nothing(\"\")");
+    }
+
+    #[test]
+    fn l20_a_file_that_is_not_at_rest_is_left_alone() {
+        assert_eq!(decide(None, &Local::Unsettled, &Remote::Absent, &task(), POLICY), Decision::Wait);
+    }
+
+    #[test]
+    fn l26_our_own_write_without_receipt_is_no_conflict() {
+        let b = Recorded { begun: Some(h("S1")), ..recorded(RecordedState::InStep) };
+        assert_eq!(run(Some(&b), &file("S2"), &Remote::Unseen), "LookRemote");
+        assert_eq!(run(Some(&b), &file("S2"), &Remote::Version(etag("e2"))), "ReadRemote");
+        let Decision::Act(CompletionAction::Push { expected }) =
+            decide(Some(&b), &file("S2"), &object("e2", "S1"), &task(), POLICY)
+        else {
+            panic!("the newer file follows our own write")
+        };
+        assert_eq!(expected, Some(etag("e2")));
+        assert_eq!(run(Some(&b), &file("S1"), &object("e2", "S1")), "= completion 7 in step");
+        assert_eq!(
+            run(Some(&b), &file("S2"), &object("e2", "X")),
+            "! completion 7: the file and the object in the target both changed"
+        );
+    }
+
+    #[test]
+    fn l12_a_file_about_other_data_is_never_pushed_over_what_the_id_stood_for() {
+        let mine = Local::File { sha: h("L"), canonical: h("L"), data_hash: h("other") };
+        let b = recorded(RecordedState::InStep);
+        let reused =
+            "! completion 7: the file is about other data than this id stood for: Label Studio gave the id again";
+        assert_eq!(run(Some(&b), &mine, &Remote::Version(etag("e1"))), reused);
+        assert_eq!(run(None, &mine, &Remote::Absent), reused);
+        // The id's task is another one now, and the file is about it: what is in step was about the first.
+        let now = TaskFacts { known: true, present: Some(h("other")), hashes: vec![h("other")] };
+        let decision = decide(Some(&b), &mine, &Remote::Version(etag("e1")), &now, POLICY);
+        assert_eq!(decision, Decision::Act(CompletionAction::Dispute(Dispute::IdReused)));
+        // A bucket change explains it.
+        let both = TaskFacts { known: true, present: Some(h("other")), hashes: vec![h("data"), h("other")] };
+        let decision = decide(Some(&b), &mine, &Remote::Version(etag("e1")), &both, POLICY);
+        assert!(matches!(decision, Decision::Act(CompletionAction::Push { .. })));
+    }
+
+    #[test]
+    fn l29_a_deleted_completion_stays_deleted() {
+        let b = Recorded { sha: None, ..recorded(RecordedState::Buried) };
+        assert_eq!(run(Some(&b), &Local::Absent, &Remote::Version(etag("e1"))), "Nothing(\"\")");
+        assert_eq!(
+            run(Some(&b), &Local::Absent, &Remote::Version(etag("e2"))),
+            "! completion 7: the file was deleted, and the object in the target changed"
+        );
+        assert_eq!(run(Some(&b), &file("again"), &Remote::Version(etag("e1"))), "> completion 7 (changed)");
+    }
+
+    #[test]
+    fn l23_a_dispute_waits_for_a_person_and_ends_as_the_person_says() {
+        let mut b = recorded(RecordedState::Disputed(Dispute::BothChanged));
+        b.disputed = Some((Some(h("L")), Some(etag("e2"))));
+        assert_eq!(run(Some(&b), &file("L"), &object("e2", "R")), "Nothing(\"conflict\")");
+        assert_eq!(run(Some(&b), &Local::AsRecorded, &Remote::Unseen), "Nothing(\"conflict\")");
+        b.resolution = Some(Resolution::Local);
+        assert_eq!(run(Some(&b), &Local::AsRecorded, &Remote::Unseen), "LookRemote");
+        assert_eq!(run(Some(&b), &file("L"), &Remote::Version(etag("e2"))), "> completion 7 (changed)");
+        // Decided for what was seen; meanwhile the object changed again.
+        assert_eq!(
+            run(Some(&b), &file("L"), &object("e3", "R2")),
+            "! completion 7: the file and the object in the target both changed"
+        );
+        b.resolution = Some(Resolution::Remote);
+        assert_eq!(run(Some(&b), &file("L"), &object("e2", "R")), "< completion 7");
+    }
+
+    #[test]
+    fn a_missing_object_is_pushed_again_only_when_the_file_changes() {
+        let b = recorded(RecordedState::Missing);
+        assert_eq!(run(Some(&b), &Local::AsRecorded, &Remote::Absent), "Nothing(\"target_missing\")");
+        assert_eq!(run(Some(&b), &file("L"), &Remote::Unseen), "LookRemote");
+        assert_eq!(run(Some(&b), &file("L"), &Remote::Absent), "> completion 7");
+        assert_eq!(
+            run(Some(&b), &Local::AsRecorded, &Remote::Version(etag("e1"))),
+            "= completion 7 is in the target again"
+        );
+    }
+}

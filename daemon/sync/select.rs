@@ -1,0 +1,135 @@
+//! Which objects a source takes, and why it leaves the others.
+//!
+//! Promise: the same key and policy, the same answer; every key left out has a stable reason.
+//! Not here: listing, tasks.
+
+use super::pattern::Pattern;
+use crate::names::Key;
+use crate::store::ListRequest;
+
+/// Why an object is left out. The codes are stable.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Skip {
+    /// No regex is set: nothing is taken (Label Studio's default).
+    NoRegex,
+    /// `regex` does not match.
+    Regex,
+    /// `exclude` matches.
+    Exclude,
+    /// A pattern with look-around or back references took too many steps on this key.
+    RegexLimit,
+    /// An empty object whose key ends in `/` (contract C13).
+    DirectoryMarker,
+    /// It is some project's target object: taking it would feed completions back as tasks.
+    OwnTarget,
+    /// Label Studio could not resolve the URL in a browser (contract C13: `?`, leading `/`, tab, newline).
+    UnresolvableUrl,
+    /// Somebody imported a task of the same URL by hand.
+    Duplicate,
+    /// The object cannot become a task; see `lsctl list --state quarantined`.
+    Quarantined,
+}
+
+impl Skip {
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoRegex => "no_regex",
+            Self::Regex => "regex",
+            Self::Exclude => "exclude",
+            Self::RegexLimit => "regex_limit",
+            Self::DirectoryMarker => "directory_marker",
+            Self::OwnTarget => "own_target",
+            Self::UnresolvableUrl => "unresolvable_url",
+            Self::Duplicate => "duplicate",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// The part of a bucket that a prefix names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scope {
+    /// What is asked of the store.
+    pub request: ListRequest,
+}
+
+impl Scope {
+    /// S3 and directories: the prefix names a directory (`in`, `in/` and `in//` are one), as Label Studio's S3 storage takes it.
+    pub fn directory(prefix: &str, recursive: bool) -> Self {
+        if prefix.is_empty() {
+            return Self { request: ListRequest { prefix: String::new(), one_level: false } };
+        }
+        let prefix = format!("{}/", prefix.trim_end_matches('/'));
+        Self { request: ListRequest { prefix, one_level: !recursive } }
+    }
+
+    /// Whether a listing of this scope would show the key.
+    pub fn covers(&self, key: &Key) -> bool {
+        let Some(rest) = key.as_str().strip_prefix(&self.request.prefix) else { return false };
+        !self.request.one_level || !rest.contains('/')
+    }
+}
+
+/// The keys of some project's target in the same bucket: `{prefix}/{int}`, or `{int}` without prefix.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnTarget {
+    /// `done/`, or empty.
+    pub prefix: String,
+}
+
+impl OwnTarget {
+    fn holds(&self, key: &Key) -> bool {
+        let name = key.as_str().strip_prefix(&self.prefix);
+        name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit()))
+    }
+}
+
+/// What is taken.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// The listed part of the bucket.
+    pub scope: Scope,
+    /// `re.match`; `None` takes nothing.
+    pub regex: Option<Pattern>,
+    /// `re.search`.
+    pub exclude: Option<Pattern>,
+    /// Target prefixes in the same bucket, of all projects, before and after a change.
+    pub own_targets: Vec<OwnTarget>,
+    /// Tasks hold cloud URLs that Label Studio must resolve.
+    pub cloud_urls: bool,
+}
+
+/// The root folder of labelsync's own marks in a bucket.
+pub const MARKS_PREFIX: &str = ".labelsync/";
+
+impl Selection {
+    /// Whether an object is taken. `size_bytes`: `None` where only the key is known.
+    pub fn judge(&self, key: &Key, size_bytes: Option<u64>) -> Result<(), Skip> {
+        if self.own_targets.iter().any(|target| target.holds(key)) || key.as_str().starts_with(MARKS_PREFIX) {
+            return Err(Skip::OwnTarget);
+        }
+        if key.as_str().ends_with('/') && size_bytes.unwrap_or(0) == 0 {
+            return Err(Skip::DirectoryMarker);
+        }
+        let regex = self.regex.as_ref().ok_or(Skip::NoRegex)?;
+        if !regex.is_match(key.as_str()).map_err(|_| Skip::RegexLimit)? {
+            return Err(Skip::Regex);
+        }
+        if let Some(exclude) = &self.exclude
+            && exclude.is_found(key.as_str()).map_err(|_| Skip::RegexLimit)?
+        {
+            return Err(Skip::Exclude);
+        }
+        if self.cloud_urls && !is_resolvable(key) {
+            return Err(Skip::UnresolvableUrl);
+        }
+        Ok(())
+    }
+}
+
+/// Label Studio 0.8 cuts a URL at `?`, strips a leading `/` and drops tabs and newlines (0.8.md, section 7).
+fn is_resolvable(key: &Key) -> bool {
+    let key = key.as_str();
+    !key.is_empty() && !key.starts_with('/') && !key.contains(['?', '\t', '\n', '\r'])
+}

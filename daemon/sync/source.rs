@@ -1,0 +1,422 @@
+//! Decides what a complete listing of the source means for the tasks.
+//!
+//! Promise: same listing, same index, same policy: same plan. Every listed object is mentioned or counted, and what
+//! vanished is known before anything is done. Memory does not grow with the bucket: differences are handed on.
+//! Not here: reading objects, writing anything; what Label Studio did to `tasks.json` (`near`).
+
+use std::collections::BTreeMap;
+
+use sha2::Digest;
+
+use super::action::{Form, HideReason, TaskAction};
+use super::holds::{Vanish, VanishLimit};
+use super::select::{Selection, Skip};
+use crate::names::{ETag, Key, Sha256, TaskId};
+use crate::settings::{OnChanged, OnRemoved};
+use crate::store::Listed;
+use crate::store::listing::Complete;
+
+/// What decides about a source, fixed for one cycle.
+#[derive(Clone, Debug)]
+pub struct SourcePolicy {
+    /// Which objects.
+    pub selection: Selection,
+    /// How an object becomes a task.
+    pub form: Form,
+    /// What a vanished object does to its task.
+    pub on_removed: OnRemoved,
+    /// What a changed object does to its task.
+    pub on_changed: OnChanged,
+    /// What is too much at once.
+    pub limit: VanishLimit,
+    /// Keep local copies.
+    pub copies: bool,
+}
+
+/// A row of the index: an object that has, or had, a task, or is quarantined.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Known {
+    /// The object.
+    pub key: Key,
+    /// The version last seen.
+    pub etag: ETag,
+    /// What became of it.
+    pub state: KnownState,
+    /// The version of its local copy.
+    pub copied: Option<ETag>,
+}
+
+/// What became of a known object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KnownState {
+    /// It has a task that should stand in `tasks.json`.
+    Live {
+        /// Its id.
+        id: TaskId,
+        /// How the task was made.
+        form: Form,
+        /// The object had vanished, the task stayed.
+        gone: bool,
+        /// The task has completions.
+        completed: bool,
+    },
+    /// It has a task that is hidden.
+    Hidden {
+        /// Its id, kept.
+        id: TaskId,
+    },
+    /// The user deleted its task: it is never made again.
+    Retired,
+    /// It cannot become a task.
+    Quarantined,
+}
+
+/// Something that differs between the listing and the index.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Difference {
+    /// An object without a task.
+    New(Listed),
+    /// The object of a task has another version, or its task was made in another form.
+    Changed {
+        /// The task.
+        id: TaskId,
+        /// The object now.
+        listed: Listed,
+    },
+    /// A hidden task's object is selected again.
+    Returned {
+        /// The task.
+        id: TaskId,
+        /// The object now.
+        listed: Listed,
+        /// Its version is another one than when it was hidden.
+        changed: bool,
+    },
+    /// Nothing has to be read for this one.
+    Plain(TaskAction),
+}
+
+impl Difference {
+    /// The object that must be read before this can be decided, where objects are JSON tasks.
+    pub fn to_read(&self, form: &Form) -> Option<&Listed> {
+        match (form, self) {
+            (Form::Blob { .. }, _) | (_, Self::Plain(_) | Self::Returned { changed: false, .. }) => None,
+            (Form::Json, Self::New(listed) | Self::Changed { listed, .. } | Self::Returned { listed, .. }) => {
+                Some(listed)
+            }
+        }
+    }
+}
+
+/// What a look into an object showed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// A task.
+    Task {
+        /// Its JSON without the id; `None` where it follows from key and form.
+        body: Option<String>,
+        /// Hash of its data.
+        data_hash: Sha256,
+        /// The version that was read.
+        etag: ETag,
+    },
+    /// It cannot become one.
+    Bad {
+        /// Stable code.
+        reason: String,
+        /// For a person.
+        detail: String,
+        /// The version that was read.
+        etag: ETag,
+    },
+    /// A task of the same URL was imported by hand.
+    Duplicate,
+    /// It could not be read, or is gone: looked at again in the next cycle.
+    Unread,
+}
+
+/// How much of what a listing held.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Objects listed.
+    pub listed: u64,
+    /// Of these, selected.
+    pub selected: u64,
+    /// Of these, left out.
+    pub skipped: BTreeMap<Skip, u64>,
+    /// The first keys of each reason, at most [`SAMPLES_MAX`].
+    pub samples: BTreeMap<Skip, Vec<Key>>,
+    /// Differences handed on.
+    pub differences: u64,
+}
+
+/// Keys kept of each skip reason for `lsctl list --state skipped`: what a person looks through.
+pub const SAMPLES_MAX: usize = 200;
+
+impl Counts {
+    /// Counts one object as left out.
+    pub fn skip(&mut self, reason: Skip, key: &Key) {
+        *self.skipped.entry(reason).or_default() += 1;
+        let samples = self.samples.entry(reason).or_default();
+        if samples.len() < SAMPLES_MAX {
+            samples.push(key.clone());
+        }
+    }
+}
+
+/// Walks a listing and the index, both in byte order, in lock step.
+#[derive(Debug)]
+pub struct SourcePlanner<'p> {
+    policy: &'p SourcePolicy,
+    counts: Counts,
+    known_selected: u64,
+    vanished: u64,
+    vanished_digest: sha2::Sha256,
+}
+
+/// A whole listing against the whole index: only this may be acted upon.
+#[derive(Debug)]
+pub struct Sealed {
+    /// What the listing held.
+    pub counts: Counts,
+    /// Too much vanished at once: nothing of this cycle may be done before `lsctl accept`.
+    pub vanish: Option<Vanish>,
+}
+
+impl<'p> SourcePlanner<'p> {
+    /// At the start of both.
+    pub fn new(policy: &'p SourcePolicy) -> Self {
+        Self { policy, counts: Counts::default(), known_selected: 0, vanished: 0, vanished_digest: sha2::Sha256::new() }
+    }
+
+    /// Takes one page; rows of the index up to its last key are taken from `known`.
+    pub fn page<E>(
+        &mut self,
+        page: Vec<Listed>,
+        known: &mut std::iter::Peekable<impl Iterator<Item = Result<Known, E>>>,
+        out: &mut impl FnMut(Difference) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for listed in page {
+            let mut row = None;
+            while let Some(next) = take_if(known, |k| k.key <= listed.key)? {
+                if next.key == listed.key {
+                    row = Some(next);
+                } else {
+                    self.unlisted(&next, out)?;
+                }
+            }
+            self.listed(listed, row, out)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rest of the index; the proof that the listing was whole seals the plan.
+    pub fn seal<E>(
+        mut self,
+        _complete: Complete,
+        known: &mut std::iter::Peekable<impl Iterator<Item = Result<Known, E>>>,
+        out: &mut impl FnMut(Difference) -> Result<(), E>,
+    ) -> Result<Sealed, E> {
+        while let Some(row) = take_if(known, |_| true)? {
+            self.unlisted(&row, out)?;
+        }
+        let digest = Sha256::from_slice(&self.vanished_digest.finalize()).expect("SHA-256 has 32 bytes");
+        let empty = self.counts.listed == 0;
+        let vanish = self.policy.limit.judge(self.vanished, self.known_selected, empty, digest);
+        Ok(Sealed { counts: self.counts, vanish })
+    }
+
+    fn emit<E>(&mut self, difference: Difference, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
+        self.counts.differences += 1;
+        out(difference)
+    }
+
+    fn listed<E>(
+        &mut self,
+        listed: Listed,
+        known: Option<Known>,
+        out: &mut impl FnMut(Difference) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.counts.listed += 1;
+        if let Err(reason) = self.policy.selection.judge(&listed.key, Some(listed.size_bytes)) {
+            self.counts.skip(reason, &listed.key);
+            return known.map_or(Ok(()), |row| self.deselected(&row, out));
+        }
+        self.counts.selected += 1;
+        let Some(known) = known else { return self.emit(Difference::New(listed), out) };
+        let changed = known.etag != listed.etag;
+        match known.state {
+            KnownState::Retired => Ok(()),
+            KnownState::Quarantined if changed => self.emit(Difference::New(listed), out),
+            KnownState::Quarantined => {
+                self.counts.selected -= 1;
+                self.counts.skip(Skip::Quarantined, &listed.key);
+                Ok(())
+            }
+            KnownState::Hidden { id } => self.emit(Difference::Returned { id, listed, changed }, out),
+            KnownState::Live { id, form, gone, completed } => {
+                self.known_selected += 1;
+                self.live(id, listed, &form, LiveFacts { changed, gone, completed, copied: known.copied }, out)
+            }
+        }
+    }
+
+    fn live<E>(
+        &mut self,
+        id: TaskId,
+        listed: Listed,
+        form: &Form,
+        facts: LiveFacts,
+        out: &mut impl FnMut(Difference) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if facts.gone {
+            self.emit(Difference::Plain(TaskAction::Back { id, key: listed.key.clone() }), out)?;
+        }
+        if self.policy.copies && facts.copied.as_ref() != Some(&listed.etag) {
+            let copy = TaskAction::Copy { id, key: listed.key.clone(), etag: listed.etag.clone() };
+            self.emit(Difference::Plain(copy), out)?;
+        }
+        // Another data_key or form: tasks that somebody has worked on keep theirs.
+        let reform = *form != self.policy.form && !facts.completed;
+        let follow = self.policy.on_changed == OnChanged::Update && *form == self.policy.form;
+        let data_follow_object = *form == Form::Json;
+        if reform || (facts.changed && follow && data_follow_object) {
+            return self.emit(Difference::Changed { id, listed }, out);
+        }
+        if facts.changed {
+            let note = TaskAction::Note { id, key: listed.key, etag: listed.etag };
+            return self.emit(Difference::Plain(note), out);
+        }
+        Ok(())
+    }
+
+    /// A row whose key the listing does not hold.
+    fn unlisted<E>(&mut self, row: &Known, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
+        let selection = &self.policy.selection;
+        let selected = selection.scope.covers(&row.key) && selection.judge(&row.key, None).is_ok();
+        match &row.state {
+            KnownState::Live { id, gone, .. } if selected => {
+                self.known_selected += 1;
+                if *gone && self.policy.on_removed == OnRemoved::Keep {
+                    return Ok(());
+                }
+                if !gone {
+                    self.vanished += 1;
+                    self.vanished_digest.update(row.key.as_str().as_bytes());
+                    self.vanished_digest.update([0]);
+                }
+                let (id, key) = (*id, row.key.clone());
+                let action = match self.policy.on_removed {
+                    OnRemoved::Keep => TaskAction::Gone { id, key },
+                    OnRemoved::Hide => TaskAction::Hide { id, key, why: HideReason::Removed },
+                };
+                self.emit(Difference::Plain(action), out)
+            }
+            _ => self.deselected(row, out),
+        }
+    }
+
+    fn deselected<E>(&mut self, row: &Known, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
+        let key = row.key.clone();
+        match &row.state {
+            KnownState::Live { id, .. } => {
+                let hide = TaskAction::Hide { id: *id, key, why: HideReason::Deselected };
+                self.emit(Difference::Plain(hide), out)
+            }
+            KnownState::Quarantined => self.emit(Difference::Plain(TaskAction::Release { key }), out),
+            KnownState::Hidden { .. } | KnownState::Retired => Ok(()),
+        }
+    }
+}
+
+struct LiveFacts {
+    changed: bool,
+    gone: bool,
+    completed: bool,
+    copied: Option<ETag>,
+}
+
+fn take_if<E>(
+    known: &mut std::iter::Peekable<impl Iterator<Item = Result<Known, E>>>,
+    fits: impl Fn(&Known) -> bool,
+) -> Result<Option<Known>, E> {
+    let take = match known.peek() {
+        None => false,
+        Some(Err(_)) => true,
+        Some(Ok(row)) => fits(row),
+    };
+    if take { known.next().transpose() } else { Ok(None) }
+}
+
+/// The ids that may be given next: dense, ascending, never below what anybody ever used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ids {
+    next: Option<TaskId>,
+}
+
+impl Ids {
+    /// Continues after the highest id that was ever seen anywhere.
+    pub fn after(highest: Option<TaskId>) -> Self {
+        Self { next: highest.map_or(TaskId::new(0), TaskId::next) }
+    }
+
+    /// The id that would be given next; `None` when there is none left.
+    pub fn peek(self) -> Option<TaskId> {
+        self.next
+    }
+
+    /// Gives an id.
+    pub fn take(&mut self) -> Option<TaskId> {
+        let id = self.next?;
+        self.next = id.next();
+        Some(id)
+    }
+}
+
+/// Decides one difference, now that its object was read. Ids are taken in listing order.
+pub fn decide(
+    difference: Difference,
+    content: Content,
+    policy: &SourcePolicy,
+    ids: &mut Ids,
+    counts: &mut Counts,
+) -> Vec<TaskAction> {
+    let form = policy.form.clone();
+    match (difference, content) {
+        (Difference::Plain(action), _) => vec![action],
+        (Difference::Returned { id, listed, changed: false }, _) => vec![TaskAction::Show { id, key: listed.key }],
+        (_, Content::Unread) => Vec::new(),
+        (Difference::New(listed), Content::Duplicate) => {
+            counts.skip(Skip::Duplicate, &listed.key);
+            Vec::new()
+        }
+        (Difference::New(listed), Content::Task { body, data_hash, etag }) => {
+            let Some(id) = ids.take() else { return Vec::new() };
+            let mut actions = Vec::with_capacity(2);
+            let key = listed.key;
+            if policy.copies {
+                actions.push(TaskAction::Copy { id, key: key.clone(), etag: etag.clone() });
+            }
+            actions.insert(0, TaskAction::Add { id, key, etag, form, body, data_hash });
+            actions
+        }
+        (Difference::New(listed), Content::Bad { reason, detail, etag }) => {
+            vec![TaskAction::Quarantine { id: None, key: listed.key, etag, reason, detail }]
+        }
+        (Difference::Changed { id, listed }, Content::Task { body, data_hash, etag }) => {
+            vec![TaskAction::Update { id, key: listed.key, etag, form, body, data_hash }]
+        }
+        (Difference::Returned { id, listed, .. }, Content::Task { body, data_hash, etag }) => {
+            let key = listed.key;
+            let show = TaskAction::Show { id, key: key.clone() };
+            vec![TaskAction::Update { id, key, etag, form, body, data_hash }, show]
+        }
+        (
+            Difference::Changed { id, listed } | Difference::Returned { id, listed, .. },
+            Content::Bad { reason, detail, etag },
+        ) => {
+            vec![TaskAction::Quarantine { id: Some(id), key: listed.key, etag, reason, detail }]
+        }
+        (Difference::Changed { .. } | Difference::Returned { .. }, Content::Duplicate) => Vec::new(),
+    }
+}
