@@ -1,2 +1,3 @@
 //! The near side: a Label Studio project, its ledger, and the loop.
 pub mod label_config;
+pub mod ledger;

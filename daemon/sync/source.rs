@@ -57,8 +57,6 @@ pub enum KnownState {
         form: Form,
         /// The object had vanished, the task stayed.
         gone: bool,
-        /// The task has completions.
-        completed: bool,
     },
     /// It has a task that is hidden.
     Hidden {
@@ -165,9 +163,9 @@ impl Counts {
 }
 
 /// Walks a listing and the index, both in byte order, in lock step.
-#[derive(Debug)]
-pub struct SourcePlanner<'p> {
+pub struct SourcePlanner<'p, C> {
     policy: &'p SourcePolicy,
+    completed: C,
     counts: Counts,
     known_selected: u64,
     vanished: u64,
@@ -183,10 +181,17 @@ pub struct Sealed {
     pub vanish: Option<Vanish>,
 }
 
-impl<'p> SourcePlanner<'p> {
-    /// At the start of both.
-    pub fn new(policy: &'p SourcePolicy) -> Self {
-        Self { policy, counts: Counts::default(), known_selected: 0, vanished: 0, vanished_digest: sha2::Sha256::new() }
+impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
+    /// At the start of both. `completed`: whether a task has completions; asked only where the form has changed.
+    pub fn new(policy: &'p SourcePolicy, completed: C) -> Self {
+        Self {
+            policy,
+            completed,
+            counts: Counts::default(),
+            known_selected: 0,
+            vanished: 0,
+            vanished_digest: sha2::Sha256::new(),
+        }
     }
 
     /// Takes one page; rows of the index up to its last key are taken from `known`.
@@ -254,9 +259,9 @@ impl<'p> SourcePlanner<'p> {
                 Ok(())
             }
             KnownState::Hidden { id } => self.emit(Difference::Returned { id, listed, changed }, out),
-            KnownState::Live { id, form, gone, completed } => {
+            KnownState::Live { id, form, gone } => {
                 self.known_selected += 1;
-                self.live(id, listed, &form, LiveFacts { changed, gone, completed, copied: known.copied }, out)
+                self.live(id, listed, &form, LiveFacts { changed, gone, copied: known.copied }, out)
             }
         }
     }
@@ -277,7 +282,7 @@ impl<'p> SourcePlanner<'p> {
             self.emit(Difference::Plain(copy), out)?;
         }
         // Another data_key or form: tasks that somebody has worked on keep theirs.
-        let reform = *form != self.policy.form && !facts.completed;
+        let reform = *form != self.policy.form && !(self.completed)(id);
         let follow = self.policy.on_changed == OnChanged::Update && *form == self.policy.form;
         let data_follow_object = *form == Form::Json;
         if reform || (facts.changed && follow && data_follow_object) {
@@ -332,7 +337,6 @@ impl<'p> SourcePlanner<'p> {
 struct LiveFacts {
     changed: bool,
     gone: bool,
-    completed: bool,
     copied: Option<ETag>,
 }
 

@@ -1,0 +1,188 @@
+//! Completions in the ledger: what was last in step, and what is in dispute.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::rows::{self, damaged};
+use super::{Ledger, LedgerError, Reader};
+use crate::clock::UnixMillis;
+use crate::names::{ETag, TaskId};
+use crate::sync::action::Dispute;
+use crate::sync::completions::{Recorded, RecordedState, Resolution};
+
+/// A recorded completion with the fingerprint of its file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CompletionRow {
+    /// Its task.
+    pub id: TaskId,
+    /// What was in step.
+    pub recorded: Recorded,
+    /// The file's fingerprint when it was last read; the same fingerprint is the same file.
+    pub print: Option<String>,
+}
+
+/// A receipt, or the note of a push that is going to be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CompletionWrite {
+    /// The row as it should be.
+    pub row: CompletionRow,
+    /// Stable code, for `lsctl list`.
+    pub reason: String,
+    /// For a person.
+    pub detail: String,
+}
+
+/// How many completions there are of each sort.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CompletionCounts {
+    /// In step.
+    pub in_step: u64,
+    /// In dispute.
+    pub disputed: u64,
+    /// Gone from the target.
+    pub missing: u64,
+}
+
+const COLUMNS: &str =
+    "name, state, sha, etag, data_hash, print, disputed_sha, disputed_etag, resolution, begun, reason";
+
+impl Ledger {
+    /// One row.
+    pub fn completion(&self, id: TaskId) -> Result<Option<CompletionRow>, LedgerError> {
+        self.read(|connection| {
+            let sql = format!("SELECT {COLUMNS} FROM completions WHERE name = ?1");
+            connection.prepare_cached(&sql)?.query_row([id.to_string()], completion).optional()
+        })
+    }
+
+    /// Notes or receipts, all or none.
+    pub fn record_completions(&self, writes: &[CompletionWrite], now: UnixMillis) -> Result<(), LedgerError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.transact(|tx| {
+            let mut statement = tx.prepare_cached(
+                "INSERT OR REPLACE INTO completions
+                 (name, state, sha, etag, data_hash, print, disputed_sha, disputed_etag, resolution, begun, reason, detail, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            )?;
+            for CompletionWrite { row, reason, detail } in writes {
+                let b = &row.recorded;
+                let (disputed_sha, disputed_etag) = b.disputed.clone().unwrap_or_default();
+                statement.execute(params![
+                    row.id.to_string(),
+                    state_text(b.state),
+                    b.sha.map(|s| *s.as_bytes()),
+                    b.etag.as_ref().map(ETag::as_str),
+                    b.data_hash.map(|s| *s.as_bytes()),
+                    row.print,
+                    disputed_sha.map(|s| *s.as_bytes()),
+                    disputed_etag.as_ref().map(ETag::as_str),
+                    b.resolution.map(resolution_text),
+                    b.begun.map(|s| *s.as_bytes()),
+                    reason,
+                    detail,
+                    now.0,
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// How a person ended a dispute. False where there is none of this id.
+    pub fn resolve(&self, id: TaskId, resolution: Resolution) -> Result<bool, LedgerError> {
+        let sql = "UPDATE completions SET resolution = ?2 WHERE name = ?1 AND state = 'disputed'";
+        self.transact(|tx| Ok(tx.execute(sql, (id.to_string(), resolution_text(resolution)))? == 1))
+    }
+
+    /// Rows whose push has no receipt, or whose dispute a person has ended: these are looked at in every cycle.
+    pub fn completions_in_hand(&self, limit: usize) -> Result<Vec<TaskId>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT name FROM completions WHERE begun IS NOT NULL OR resolution IS NOT NULL ORDER BY name LIMIT ?1",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let ids = statement.query_map([limit], |row| name(row, 0))?;
+            ids.collect()
+        })
+    }
+
+    /// How many completions there are.
+    pub fn completion_counts(&self) -> Result<CompletionCounts, LedgerError> {
+        Ok(CompletionCounts {
+            in_step: self.count("SELECT count(*) FROM completions WHERE state = 'in_step'")?,
+            disputed: self.count("SELECT count(*) FROM completions WHERE state = 'disputed'")?,
+            missing: self.count("SELECT count(*) FROM completions WHERE state = 'missing'")?,
+        })
+    }
+}
+
+impl Reader {
+    /// Every row in the order of its decimal name (`10` before `2`), as the target lists.
+    pub fn completion_rows(&self, after: &str, limit: usize) -> Result<Vec<CompletionRow>, LedgerError> {
+        self.read(|connection| {
+            let sql = format!("SELECT {COLUMNS} FROM completions WHERE name > ?1 ORDER BY name LIMIT ?2");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = statement.query_map((after, limit), completion)?;
+            rows.collect()
+        })
+    }
+}
+
+fn name(row: &Row, index: usize) -> rusqlite::Result<TaskId> {
+    let text: String = row.get(index)?;
+    TaskId::parse(&text).ok_or_else(|| damaged(index, rusqlite::types::Type::Text, format!("no task id: {text}")))
+}
+
+fn completion(row: &Row) -> rusqlite::Result<CompletionRow> {
+    let text: String = row.get(1)?;
+    let reason: String = row.get(10)?;
+    let disputed = (rows::optional_hash(row, 6)?, rows::etag(row, 7)?);
+    let state =
+        state(&text, &reason).ok_or_else(|| damaged(1, rusqlite::types::Type::Text, format!("no state: {text}")))?;
+    let resolution = match row.get::<_, Option<String>>(8)?.as_deref() {
+        Some("local") => Some(Resolution::Local),
+        Some("remote") => Some(Resolution::Remote),
+        _ => None,
+    };
+    let recorded = Recorded {
+        state,
+        sha: rows::optional_hash(row, 2)?,
+        etag: rows::etag(row, 3)?,
+        data_hash: rows::optional_hash(row, 4)?,
+        disputed: matches!(state, RecordedState::Disputed(_) | RecordedState::Quarantined).then_some(disputed),
+        resolution,
+        begun: rows::optional_hash(row, 9)?,
+    };
+    Ok(CompletionRow { id: name(row, 0)?, recorded, print: row.get(5)? })
+}
+
+fn state_text(state: RecordedState) -> &'static str {
+    match state {
+        RecordedState::InStep => "in_step",
+        RecordedState::Buried => "buried",
+        RecordedState::Missing => "missing",
+        RecordedState::Disputed(_) => "disputed",
+        RecordedState::Quarantined => "quarantined",
+        RecordedState::Begun => "begun",
+    }
+}
+
+fn state(text: &str, reason: &str) -> Option<RecordedState> {
+    Some(match text {
+        "in_step" => RecordedState::InStep,
+        "buried" => RecordedState::Buried,
+        "missing" => RecordedState::Missing,
+        "disputed" => RecordedState::Disputed(Dispute::parse(reason)?),
+        "quarantined" => RecordedState::Quarantined,
+        "begun" => RecordedState::Begun,
+        _ => return None,
+    })
+}
+
+fn resolution_text(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Local => "local",
+        Resolution::Remote => "remote",
+    }
+}

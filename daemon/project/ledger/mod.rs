@@ -1,0 +1,259 @@
+//! The ledger: the durable index of one project, and the truth about ids.
+//!
+//! Promise: an id is written down before it is used and never given to another key; what cannot be read is an error,
+//! never an empty ledger. One writer (a lock, held for one transaction), any number of readers.
+//! Not here: what should be written (`sync`), when (`run`).
+
+mod completions;
+mod rows;
+mod schema;
+mod tasks;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+pub use self::completions::{CompletionCounts, CompletionRow, CompletionWrite};
+pub use self::rows::{KnownRows, Moved, NearChange, PendingTask, StoredTask};
+pub use self::tasks::TaskCounts;
+use crate::clock::UnixMillis;
+
+/// The ledger of one project.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    /// Held for the length of one transaction, never across a wait: both directions of a project write here.
+    writer: Mutex<Connection>,
+}
+
+/// Why a ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Written by a newer labelsync.
+    #[error("the ledger {path} has format {found}, this labelsync knows {known}")]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its format.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The file is there and is no ledger.
+    #[error("the ledger {path} is damaged: {detail}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What was found.
+        detail: String,
+    },
+    /// SQLite failed.
+    #[error("the ledger {path} cannot be used")]
+    Sqlite {
+        /// The file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A rule that must hold does not: nothing was written.
+    #[error("the ledger {path} refuses: {rule}")]
+    Broken {
+        /// The file.
+        path: String,
+        /// The rule and what would break it.
+        rule: String,
+    },
+}
+
+impl LedgerError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Newer { .. } => "ledger_newer",
+            Self::Damaged { .. } => "ledger_damaged",
+            Self::Sqlite { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => "disk_full",
+                Some(rusqlite::ErrorCode::ReadOnly) => "read_only",
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => "ledger_damaged",
+                _ => "ledger_error",
+            },
+            Self::Broken { .. } => "invariant_broken",
+        }
+    }
+
+    /// What to do next.
+    pub fn remedy(&self) -> &'static str {
+        match self.code() {
+            "ledger_newer" => "start the labelsync that wrote it, or a newer one",
+            "ledger_damaged" => "stop labelsyncd, move the file aside (keep it) and put back your last `lsctl backup`",
+            "disk_full" => "free space in the state directory; labelsync goes on by itself",
+            "read_only" => "make the state directory writable for labelsyncd",
+            "invariant_broken" => "this is a fault of labelsync: keep the ledger and the log, and report it",
+            _ => "check the state directory's disk and permissions; labelsync tries again",
+        }
+    }
+}
+
+/// A hold as it is recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HoldRow {
+    /// Names what was seen.
+    pub id: String,
+    /// Stable code.
+    pub code: String,
+    /// With its numbers.
+    pub message: String,
+    /// What accepting does.
+    pub consequence: String,
+    /// Since when.
+    pub since: UnixMillis,
+    /// The operator released it.
+    pub accepted: bool,
+}
+
+impl Ledger {
+    /// Opens the ledger, makes it where there is none, and brings an older format up to date.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        );
+        let fail = |source| LedgerError::Sqlite { path: path.display().to_string(), source };
+        let mut connection = connection.map_err(fail)?;
+        schema::configure(&connection).map_err(fail)?;
+        schema::migrate(&mut connection, path)?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(connection) })
+    }
+
+    /// A connection of its own that only reads, for scans beside the writer.
+    pub fn reader(&self) -> Result<Reader, LedgerError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(|e| self.failed(e))?;
+        schema::configure_reader(&connection).map_err(|e| self.failed(e))?;
+        Ok(Reader { path: self.path.clone(), connection })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A named value of the project.
+    pub fn meta(&self, name: &str) -> Result<Option<String>, LedgerError> {
+        let connection = self.lock();
+        connection
+            .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+            .optional()
+            .map_err(|e| self.failed(e))
+    }
+
+    /// Sets a named value of the project.
+    pub fn set_meta(&self, name: &str, value: &str) -> Result<(), LedgerError> {
+        self.transact(|tx| set_meta(tx, name, value))
+    }
+
+    /// Every hold, released or not.
+    pub fn holds(&self) -> Result<Vec<HoldRow>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, code, message, consequence, since, accepted FROM holds ORDER BY since, id",
+            )?;
+            let rows = statement.query_map([], |row| {
+                Ok(HoldRow {
+                    id: row.get(0)?,
+                    code: row.get(1)?,
+                    message: row.get(2)?,
+                    consequence: row.get(3)?,
+                    since: UnixMillis(row.get(4)?),
+                    accepted: row.get(5)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Records what is held under `code` now, in place of what was held under it before; `None`: nothing is.
+    /// A hold of the same id keeps its `since` and whether it was released.
+    pub fn hold(&self, code: &str, hold: Option<&HoldRow>) -> Result<(), LedgerError> {
+        self.transact(|tx| {
+            let id = hold.map_or("", |h| h.id.as_str());
+            tx.execute("DELETE FROM holds WHERE code = ?1 AND id <> ?2", (code, id))?;
+            if let Some(h) = hold {
+                tx.execute(
+                    "INSERT INTO holds (id, code, message, consequence, since, accepted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (id) DO UPDATE SET message = excluded.message, consequence = excluded.consequence",
+                    (&h.id, &h.code, &h.message, &h.consequence, h.since.0, h.accepted),
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Releases the hold of this id. False where there is none.
+    pub fn accept(&self, id: &str) -> Result<bool, LedgerError> {
+        self.transact(|tx| Ok(tx.execute("UPDATE holds SET accepted = 1 WHERE id = ?1", [id])? == 1))
+    }
+
+    /// Writes a consistent copy of the whole ledger to a new file.
+    pub fn backup_to(&self, file: &Path) -> Result<(), LedgerError> {
+        let reader = self.reader()?;
+        reader.connection.backup("main", file, None::<fn(rusqlite::backup::Progress)>).map_err(|e| self.failed(e))
+    }
+
+    /// One transaction; what it returns is durable when this returns.
+    fn transact<T>(&self, work: impl FnOnce(&rusqlite::Transaction) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        let mut connection = self.lock();
+        let done = (|| {
+            let tx = connection.transaction()?;
+            let value = work(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        })();
+        done.map_err(|e| self.failed(e))
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        work(&self.lock()).map_err(|e| self.failed(e))
+    }
+
+    /// The writer's connection. A panic inside a transaction rolled it back, so a poisoned lock holds a sound connection.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> LedgerError {
+        failed(&self.path, source)
+    }
+}
+
+fn failed(path: &Path, source: rusqlite::Error) -> LedgerError {
+    let path = path.display().to_string();
+    match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::ConstraintViolation) => LedgerError::Broken { path, rule: source.to_string() },
+        _ => LedgerError::Sqlite { path, source },
+    }
+}
+
+fn set_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    connection.prepare_cached(sql)?.execute((name, value)).map(|_| ())
+}
+
+/// Reads beside the writer, from one consistent state a statement.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Reader {
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        work(&self.connection).map_err(|e| self.failed(e))
+    }
+
+    fn failed(&self, source: rusqlite::Error) -> LedgerError {
+        failed(&self.path, source)
+    }
+}

@@ -1,0 +1,116 @@
+//! The ledger's tables, and how an older format becomes the present one.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::LedgerError;
+
+/// The present format; `PRAGMA user_version` holds a file's.
+const FORMAT: i64 = 1;
+
+/// `PRAGMA application_id`: "LSYN", so that `file` and we know a ledger from any other database.
+const APPLICATION_ID: i64 = 0x4c53_594e;
+
+/// Format 1. `state` of tasks: 0 live, 1 hidden, 2 retired (the user deleted it), 3 foreign (Label Studio's own),
+/// 4 spent (gone; the id stays taken). `settled = 0`: reserved, and `tasks.json` may not show it yet.
+const TABLES: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE origins (id INTEGER PRIMARY KEY, root TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE tasks (
+  id INTEGER PRIMARY KEY,
+  state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 4),
+  settled INTEGER NOT NULL,
+  seen INTEGER NOT NULL DEFAULT 0,
+  gone INTEGER NOT NULL DEFAULT 0,
+  origin INTEGER REFERENCES origins (id),
+  key TEXT,
+  etag TEXT,
+  form TEXT,
+  body TEXT,
+  data_hash BLOB NOT NULL,
+  url TEXT,
+  copied TEXT,
+  bad TEXT,
+  detail TEXT,
+  CHECK (id >= 0),
+  CHECK ((origin IS NULL) = (key IS NULL))
+) STRICT;
+CREATE UNIQUE INDEX one_id_a_key ON tasks (origin, key) WHERE key IS NOT NULL;
+CREATE INDEX unsettled ON tasks (id) WHERE settled = 0;
+CREATE INDEX unseen ON tasks (id) WHERE seen = 0 AND state = 0;
+CREATE INDEX foreign_urls ON tasks (url) WHERE url IS NOT NULL;
+CREATE INDEX states ON tasks (state, id);
+CREATE TABLE older (id INTEGER NOT NULL, data_hash BLOB NOT NULL, PRIMARY KEY (id, data_hash)) STRICT, WITHOUT ROWID;
+CREATE TABLE keys_without_id (
+  origin INTEGER NOT NULL REFERENCES origins (id),
+  key TEXT NOT NULL,
+  retired INTEGER NOT NULL,
+  etag TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  PRIMARY KEY (origin, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE completions (
+  name TEXT PRIMARY KEY,
+  state TEXT NOT NULL,
+  sha BLOB,
+  etag TEXT,
+  data_hash BLOB,
+  print TEXT,
+  disputed_sha BLOB,
+  disputed_etag TEXT,
+  resolution TEXT,
+  begun BLOB,
+  reason TEXT NOT NULL DEFAULT '',
+  detail TEXT NOT NULL DEFAULT '',
+  at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX completion_states ON completions (state, name);
+CREATE TABLE holds (
+  id TEXT PRIMARY KEY,
+  code TEXT NOT NULL,
+  message TEXT NOT NULL,
+  consequence TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  accepted INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// What every writing connection needs: nothing acknowledged is lost in a power cut.
+pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // 8 MiB of pages: enough for the inner nodes of ten million rows.
+    connection.pragma_update(None, "cache_size", -8192)
+}
+
+pub(super) fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.pragma_update(None, "cache_size", -4096)
+}
+
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
+    let fail = |source| super::failed(path, source);
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let found = pragma("user_version").map_err(fail)?;
+    let application = pragma("application_id").map_err(fail)?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    let path_text = || path.display().to_string();
+    if found > FORMAT {
+        return Err(LedgerError::Newer { path: path_text(), found, known: FORMAT });
+    }
+    if found == FORMAT && application == APPLICATION_ID {
+        return Ok(());
+    }
+    if tables > 0 {
+        return Err(LedgerError::Damaged { path: path_text(), detail: "it is a database, but no ledger".to_owned() });
+    }
+    let tx = connection.transaction().map_err(fail)?;
+    tx.execute_batch(TABLES).map_err(fail)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
+    tx.pragma_update(None, "user_version", FORMAT).map_err(fail)?;
+    tx.commit().map_err(fail)
+}

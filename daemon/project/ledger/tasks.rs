@@ -1,0 +1,507 @@
+//! Tasks and source keys in the ledger.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::rows::{self, KnownRows, Moved, NearChange, PendingTask, StoredTask, form_text, known, sql_id};
+use super::{Ledger, LedgerError, Reader, set_meta};
+use crate::control::api::{ITEMS_PAGE_MAX, Item, ItemState, Items};
+use crate::names::{ETag, Key, Sha256, TaskId};
+use crate::sync::action::{NearAction, TaskAction};
+use crate::sync::completions::TaskFacts;
+use crate::sync::near::{KnownTask, TaskState};
+use crate::sync::source::Known;
+
+/// Older data hashes kept of a task: Label Studio writes back at most what it listed last, and a person may go back a few versions.
+const OLDER_MAX: i64 = 16;
+
+/// Rows of the index read at once: large enough that the query costs nothing, small enough that memory stays flat.
+const KNOWN_BATCH: i64 = 4_096;
+
+/// How many tasks there are of each sort.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TaskCounts {
+    /// Ours, shown.
+    pub live: u64,
+    /// Label Studio's own.
+    pub foreign: u64,
+    /// Objects in quarantine.
+    pub quarantined: u64,
+}
+
+impl Ledger {
+    /// The number of a bucket's root in this ledger.
+    pub fn origin(&self, root: &str) -> Result<i64, LedgerError> {
+        self.transact(|tx| {
+            tx.execute("INSERT INTO origins (root) VALUES (?1) ON CONFLICT (root) DO NOTHING", [root])?;
+            tx.query_row("SELECT id FROM origins WHERE root = ?1", [root], |row| row.get(0))
+        })
+    }
+
+    /// The highest id that was ever given or seen anywhere.
+    pub fn highest_id(&self) -> Result<Option<TaskId>, LedgerError> {
+        let connection = self.lock();
+        highest(&connection).map_err(|e| self.failed(e))
+    }
+
+    /// Records that an id was seen somewhere, so that it is never given.
+    pub fn note_highest(&self, seen: TaskId) -> Result<(), LedgerError> {
+        if self.highest_id()?.is_some_and(|highest| highest >= seen) {
+            return Ok(());
+        }
+        self.transact(|tx| set_meta(tx, "highest_id", &seen.to_string()))
+    }
+
+    /// Writes down what is going to be done about source objects, before it is done.
+    pub fn reserve(&self, origin: i64, actions: &[TaskAction]) -> Result<(), LedgerError> {
+        self.transact(|tx| actions.iter().try_for_each(|action| reserve_one(tx, origin, action)))
+    }
+
+    /// Changes of `tasks.json` that are reserved and not receipted, by id, from after `after`; at most `limit`.
+    pub fn pending(&self, after: Option<TaskId>, limit: usize) -> Result<Vec<PendingTask>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT t.id, t.state, o.root, t.key, t.form, t.body, t.data_hash FROM tasks t
+                 LEFT JOIN origins o ON o.id = t.origin WHERE t.settled = 0 AND t.id > ?1 ORDER BY t.id LIMIT ?2",
+            )?;
+            let after = after.map_or(-1, sql_id);
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = statement.query_map((after, limit), |row| {
+                let task = stored(row)?;
+                let shown = matches!(task.state, TaskState::Live | TaskState::Foreign);
+                Ok(PendingTask { task, shown })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// How many changes of `tasks.json` are reserved.
+    pub fn pending_count(&self) -> Result<u64, LedgerError> {
+        self.count("SELECT count(*) FROM tasks WHERE settled = 0")
+    }
+
+    /// The receipt of writing `tasks.json`: everything reserved stands there; `print` names the file that was written.
+    pub fn settle(&self, print: &str) -> Result<(), LedgerError> {
+        self.transact(|tx| {
+            tx.execute("UPDATE tasks SET settled = 1 WHERE settled = 0", [])?;
+            set_meta(tx, "tasks_print", print)
+        })
+    }
+
+    /// What is known of an id, for deciding what `tasks.json` means.
+    pub fn known_task(&self, id: TaskId) -> Result<Option<KnownTask>, LedgerError> {
+        let connection = self.lock();
+        known_task(&connection, id).map_err(|e| self.failed(e))
+    }
+
+    /// Ids that should stand in `tasks.json`, ascending.
+    pub fn shown_ids(&self) -> Result<Vec<TaskId>, LedgerError> {
+        self.ids("SELECT id FROM tasks WHERE state IN (0, 3) ORDER BY id")
+    }
+
+    /// Ids of ours that Label Studio was not seen to hold, ascending.
+    pub fn unseen_ids(&self) -> Result<Vec<TaskId>, LedgerError> {
+        self.ids("SELECT id FROM tasks WHERE seen = 0 AND state = 0 ORDER BY id")
+    }
+
+    /// Records that Label Studio holds these in its memory.
+    pub fn mark_seen(&self, ids: &[TaskId]) -> Result<(), LedgerError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.transact(|tx| {
+            let mut statement = tx.prepare_cached("UPDATE tasks SET seen = 1 WHERE id = ?1 AND seen = 0")?;
+            ids.iter().try_for_each(|id| statement.execute([sql_id(*id)]).map(|_| ()))
+        })
+    }
+
+    /// Records what `tasks.json` meant; tasks of ours whose id Label Studio took get new ones from `next`.
+    pub fn record_near(
+        &self,
+        changes: &[NearChange],
+        next: &mut crate::sync::source::Ids,
+    ) -> Result<Vec<Moved>, LedgerError> {
+        self.transact(|tx| {
+            let mut moved = Vec::new();
+            for change in changes {
+                moved.extend(near_one(tx, change, next)?);
+            }
+            Ok(moved)
+        })
+    }
+
+    /// What is known of a task, for deciding about its completion.
+    pub fn task_facts(&self, id: TaskId) -> Result<TaskFacts, LedgerError> {
+        let Some(task) = self.known_task(id)? else { return Ok(TaskFacts::default()) };
+        let present = matches!(task.state, TaskState::Live | TaskState::Foreign).then_some(task.data_hash);
+        let mut hashes = task.older;
+        hashes.push(task.data_hash);
+        Ok(TaskFacts { known: true, present, hashes })
+    }
+
+    /// Whether a task of Label Studio's own has this URL.
+    pub fn is_imported(&self, url: &str) -> Result<bool, LedgerError> {
+        let connection = self.lock();
+        let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE url = ?1 AND state = 3)";
+        connection.query_row(sql, [url], |row| row.get(0)).map_err(|e| self.failed(e))
+    }
+
+    /// Shown tasks of buckets other than `origin` (`None`: of any), ascending, at most `limit`.
+    pub fn shown_elsewhere(&self, origin: Option<i64>, limit: usize) -> Result<Vec<(TaskId, Key)>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, key FROM tasks WHERE state = 0 AND key IS NOT NULL AND origin IS NOT ?1 ORDER BY id LIMIT ?2",
+            )?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = statement
+                .query_map((origin, limit), |row| Ok((rows::id(row, 0)?, Key::new(row.get::<_, String>(1)?))))?;
+            rows.collect()
+        })
+    }
+
+    /// Takes over the ids of Label Studio's own map of a bucket: hidden until a listing shows the object.
+    pub fn adopt_ids(&self, origin: i64, ids: &[(TaskId, Key)], form: &str) -> Result<u64, LedgerError> {
+        self.transact(|tx| {
+            let mut statement = tx.prepare_cached(
+                "INSERT INTO tasks (id, state, settled, seen, origin, key, etag, form, data_hash)
+                 VALUES (?1, 1, 1, 1, ?2, ?3, '', ?4, ?5) ON CONFLICT DO NOTHING",
+            )?;
+            let mut taken = 0;
+            for (id, key) in ids {
+                let hash = Sha256::of(b"");
+                taken += statement.execute(params![sql_id(*id), origin, key.as_str(), form, hash.as_bytes()])? as u64;
+            }
+            Ok(taken)
+        })
+    }
+
+    /// The receipt of a local copy.
+    pub fn copied(&self, origin: i64, key: &Key, etag: &ETag) -> Result<(), LedgerError> {
+        let sql = "UPDATE tasks SET copied = ?3 WHERE origin = ?1 AND key = ?2";
+        self.transact(|tx| tx.execute(sql, (origin, key.as_str(), etag.as_str())).map(|_| ()))
+    }
+
+    /// Lets quarantined objects be tried again; none named: all. How many there were.
+    pub fn retry(&self, keys: &[String]) -> Result<u64, LedgerError> {
+        self.transact(|tx| {
+            let mut count = 0;
+            if keys.is_empty() {
+                count += tx.execute("DELETE FROM keys_without_id WHERE retired = 0", [])?;
+                count +=
+                    tx.execute("UPDATE tasks SET bad = NULL, detail = NULL, etag = '' WHERE bad IS NOT NULL", [])?;
+                count += tx.execute("DELETE FROM completions WHERE state = 'quarantined' AND etag IS NULL", [])?;
+            }
+            for key in keys {
+                count += tx.execute("DELETE FROM keys_without_id WHERE retired = 0 AND key = ?1", [key])?;
+                let sql = "UPDATE tasks SET bad = NULL, detail = NULL, etag = '' WHERE bad IS NOT NULL AND key = ?1";
+                count += tx.execute(sql, [key])?;
+                let sql = "DELETE FROM completions WHERE state = 'quarantined' AND etag IS NULL AND name = ?1";
+                count += tx.execute(sql, [key])?;
+            }
+            Ok(count as u64)
+        })
+    }
+
+    /// How many tasks there are.
+    pub fn task_counts(&self) -> Result<TaskCounts, LedgerError> {
+        Ok(TaskCounts {
+            live: self.count("SELECT count(*) FROM tasks WHERE state = 0")?,
+            foreign: self.count("SELECT count(*) FROM tasks WHERE state = 3")?,
+            quarantined: self.count(
+                "SELECT (SELECT count(*) FROM keys_without_id WHERE retired = 0)
+                      + (SELECT count(*) FROM tasks WHERE bad IS NOT NULL)
+                      + (SELECT count(*) FROM completions WHERE state = 'quarantined')",
+            )?,
+        })
+    }
+
+    pub(super) fn count(&self, sql: &str) -> Result<u64, LedgerError> {
+        let connection = self.lock();
+        let count: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(|e| self.failed(e))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    fn ids(&self, sql: &str) -> Result<Vec<TaskId>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let ids = statement.query_map([], |row| rows::id(row, 0))?;
+            ids.collect()
+        })
+    }
+}
+
+impl Reader {
+    /// The index of one bucket, in byte order of keys.
+    pub fn known_rows(self, origin: i64) -> KnownRows {
+        KnownRows { reader: self, origin, after: None, batch: Vec::new().into_iter(), ended: false }
+    }
+
+    /// Items of one state, a page; `pending` and `skipped` live in memory and are not found here.
+    pub fn items(&self, state: ItemState, after: Option<&str>) -> Result<Items, LedgerError> {
+        let sql = match state {
+            ItemState::Tasks => {
+                "SELECT id, key, CASE state WHEN 0 THEN 'live' ELSE 'foreign' END, CASE gone WHEN 1 THEN 'object_gone' ELSE '' END, '',
+                        printf('%020d', id) AS at FROM tasks WHERE state IN (0, 3) AND printf('%020d', id) > ?1 ORDER BY id LIMIT ?2"
+            }
+            ItemState::Removed => {
+                "SELECT id, key, CASE state WHEN 0 THEN 'live' WHEN 1 THEN 'hidden' ELSE 'retired' END,
+                        CASE WHEN state = 2 THEN 'deleted_by_user' WHEN gone = 1 THEN 'object_gone' ELSE 'deselected' END, '',
+                        printf('%020d', id) AS at FROM tasks
+                 WHERE (state IN (1, 2) OR (state = 0 AND gone = 1)) AND key IS NOT NULL AND printf('%020d', id) > ?1 ORDER BY id LIMIT ?2"
+            }
+            ItemState::Quarantined => {
+                "SELECT * FROM (
+                   SELECT NULL AS id, key, 'quarantined', reason, detail, 'k' || key AS at FROM keys_without_id WHERE retired = 0
+                   UNION ALL SELECT id, key, 'quarantined', bad, coalesce(detail, ''), 't' || printf('%020d', id) FROM tasks WHERE bad IS NOT NULL
+                   UNION ALL SELECT CAST(name AS INTEGER), NULL, 'quarantined', reason, detail, 'c' || name FROM completions WHERE state = 'quarantined'
+                 ) WHERE at > ?1 ORDER BY at LIMIT ?2"
+            }
+            ItemState::Conflict => {
+                "SELECT CAST(name AS INTEGER), NULL, CASE state WHEN 'missing' THEN 'target_missing' ELSE 'conflict' END,
+                        CASE state WHEN 'missing' THEN 'target_missing' ELSE reason END, detail, name AS at
+                 FROM completions WHERE state IN ('disputed', 'missing') AND name > ?1 ORDER BY name LIMIT ?2"
+            }
+            ItemState::Pending | ItemState::Skipped => return Ok(Items::default()),
+        };
+        self.page(sql, after.unwrap_or("")).map_err(|e| self.failed(e))
+    }
+
+    fn page(&self, sql: &str, after: &str) -> rusqlite::Result<Items> {
+        let mut statement = self.connection.prepare(sql)?;
+        let limit = i64::try_from(ITEMS_PAGE_MAX).unwrap_or(i64::MAX);
+        let mut rows = statement.query((after, limit))?;
+        let mut items = Items::default();
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            let id: Option<i64> = row.get(0)?;
+            items.items.push(Item {
+                key: row.get(1)?,
+                id: id.and_then(|id| u64::try_from(id).ok()),
+                state: row.get(2)?,
+                reason: row.get(3)?,
+                detail: row.get(4)?,
+            });
+            last = row.get(5)?;
+        }
+        items.next = last.filter(|_| items.items.len() == ITEMS_PAGE_MAX);
+        Ok(items)
+    }
+}
+
+impl Iterator for KnownRows {
+    type Item = Result<Known, LedgerError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(known) = self.batch.next() {
+            return Some(Ok(known));
+        }
+        if self.ended {
+            return None;
+        }
+        match self.fetch() {
+            Ok(batch) => {
+                self.ended = batch.is_empty();
+                self.after = batch.last().map(|known| known.key.as_str().to_owned()).or(self.after.take());
+                self.batch = batch.into_iter();
+                self.batch.next().map(Ok)
+            }
+            Err(error) => {
+                self.ended = true;
+                Some(Err(self.reader.failed(error)))
+            }
+        }
+    }
+}
+
+impl KnownRows {
+    fn fetch(&self) -> rusqlite::Result<Vec<Known>> {
+        // A key is in one of the two tables, never in both: `reserve_one` and `near_one` see to it.
+        let first =
+            "SELECT key, etag, copied, id, state, form, gone, 0 FROM tasks WHERE origin = ?1 AND key IS NOT NULL";
+        let second = "SELECT key, etag, NULL, NULL, 0, NULL, 0, retired FROM keys_without_id WHERE origin = ?1";
+        let from = if self.after.is_some() { "AND key > ?3" } else { "" };
+        let sql = format!("{first} {from} UNION ALL {second} {from} ORDER BY key LIMIT ?2");
+        let mut statement = self.reader.connection.prepare_cached(&sql)?;
+        let rows = match &self.after {
+            Some(after) => statement.query_map((self.origin, KNOWN_BATCH, after), known)?,
+            None => statement.query_map((self.origin, KNOWN_BATCH), known)?,
+        };
+        rows.collect()
+    }
+}
+
+fn highest(connection: &Connection) -> rusqlite::Result<Option<TaskId>> {
+    let given: Option<i64> = connection.query_row("SELECT max(id) FROM tasks", [], |row| row.get(0))?;
+    let noted: Option<String> =
+        connection.query_row("SELECT value FROM meta WHERE name = 'highest_id'", [], |row| row.get(0)).optional()?;
+    let given = given.and_then(|id| u64::try_from(id).ok()).and_then(TaskId::new);
+    Ok(given.max(noted.as_deref().and_then(TaskId::parse)))
+}
+
+fn reserve_one(tx: &Transaction, origin: i64, action: &TaskAction) -> rusqlite::Result<()> {
+    match action {
+        TaskAction::Add { id, key, etag, form, body, data_hash } => {
+            forget_without_id(tx, origin, key)?;
+            tx.prepare_cached(
+                "INSERT INTO tasks (id, state, settled, origin, key, etag, form, body, data_hash)
+                 VALUES (?1, 0, 0, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute(params![
+                sql_id(*id),
+                origin,
+                key.as_str(),
+                etag.as_str(),
+                form_text(form),
+                body,
+                data_hash.as_bytes()
+            ])?;
+        }
+        TaskAction::Update { id, etag, form, body, data_hash, .. } => {
+            remember_older(tx, *id)?;
+            tx.prepare_cached(
+                "UPDATE tasks SET settled = 0, etag = ?2, form = ?3, body = ?4, data_hash = ?5, bad = NULL, detail = NULL
+                 WHERE id = ?1",
+            )?
+            .execute(params![sql_id(*id), etag.as_str(), form_text(form), body, data_hash.as_bytes()])?;
+        }
+        TaskAction::Note { id, etag, .. } => {
+            tx.prepare_cached("UPDATE tasks SET etag = ?2 WHERE id = ?1")?.execute((sql_id(*id), etag.as_str()))?;
+        }
+        TaskAction::Hide { id, .. } => {
+            tx.prepare_cached("UPDATE tasks SET state = 1, settled = 0, gone = 0 WHERE id = ?1 AND state = 0")?
+                .execute([sql_id(*id)])?;
+        }
+        TaskAction::Show { id, .. } => {
+            tx.prepare_cached("UPDATE tasks SET state = 0, settled = 0, gone = 0 WHERE id = ?1 AND state = 1")?
+                .execute([sql_id(*id)])?;
+        }
+        TaskAction::Gone { id, .. } => {
+            tx.prepare_cached("UPDATE tasks SET gone = 1 WHERE id = ?1")?.execute([sql_id(*id)])?;
+        }
+        TaskAction::Back { id, .. } => {
+            tx.prepare_cached("UPDATE tasks SET gone = 0 WHERE id = ?1")?.execute([sql_id(*id)])?;
+        }
+        TaskAction::Quarantine { id: Some(id), etag, reason, detail, .. } => {
+            tx.prepare_cached("UPDATE tasks SET etag = ?2, bad = ?3, detail = ?4 WHERE id = ?1")?.execute((
+                sql_id(*id),
+                etag.as_str(),
+                reason,
+                detail,
+            ))?;
+        }
+        TaskAction::Quarantine { id: None, key, etag, reason, detail } => {
+            tx.prepare_cached(
+                "INSERT OR REPLACE INTO keys_without_id (origin, key, retired, etag, reason, detail) VALUES (?1, ?2, 0, ?3, ?4, ?5)",
+            )?
+            .execute((origin, key.as_str(), etag.as_str(), reason, detail))?;
+        }
+        TaskAction::Release { key } => forget_without_id(tx, origin, key)?,
+        // A copy changes nothing that must be known before it is made: its receipt is `copied`.
+        TaskAction::Copy { .. } => {}
+    }
+    Ok(())
+}
+
+fn forget_without_id(tx: &Transaction, origin: i64, key: &Key) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM keys_without_id WHERE origin = ?1 AND key = ?2 AND retired = 0";
+    tx.prepare_cached(sql)?.execute((origin, key.as_str())).map(|_| ())
+}
+
+fn remember_older(tx: &Transaction, id: TaskId) -> rusqlite::Result<()> {
+    let sql = "INSERT OR IGNORE INTO older (id, data_hash) SELECT id, data_hash FROM tasks WHERE id = ?1
+               AND (SELECT count(*) FROM older WHERE id = ?1) < ?2";
+    tx.prepare_cached(sql)?.execute((sql_id(id), OLDER_MAX)).map(|_| ())
+}
+
+fn near_one(
+    tx: &Transaction,
+    change: &NearChange,
+    next: &mut crate::sync::source::Ids,
+) -> rusqlite::Result<Option<Moved>> {
+    let id = sql_id(change.action.id());
+    let set = |sql: &str| tx.prepare_cached(sql)?.execute([id]).map(|_| None);
+    match change.action {
+        NearAction::Adopt(_) => set("UPDATE tasks SET settled = 1 WHERE id = ?1"),
+        NearAction::Restore(_) | NearAction::Rewrite(_) | NearAction::Withdraw(_) => {
+            set("UPDATE tasks SET settled = 0 WHERE id = ?1")
+        }
+        NearAction::Retire(_) => set("UPDATE tasks SET state = 2, settled = 1 WHERE id = ?1"),
+        NearAction::Revive(_) => set("UPDATE tasks SET state = 0, settled = 1 WHERE id = ?1"),
+        NearAction::ForeignGone(_) => set("UPDATE tasks SET state = 4, settled = 1 WHERE id = ?1"),
+        NearAction::Move(from) => {
+            let Some(to) = next.take() else { return Ok(None) };
+            let sql = "SELECT origin, key, etag, form, body, data_hash, copied FROM tasks WHERE id = ?1";
+            let row: (
+                Option<i64>,
+                Option<String>,
+                Option<String>,
+                Option<String>,
+                Option<String>,
+                Vec<u8>,
+                Option<String>,
+            ) = tx.query_row(sql, [id], |r| {
+                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?))
+            })?;
+            foreign(tx, id, change)?;
+            tx.prepare_cached(
+                "INSERT INTO tasks (id, state, settled, origin, key, etag, form, body, data_hash, copied)
+                 VALUES (?1, 0, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![sql_id(to), row.0, row.1, row.2, row.3, row.4, row.5, row.6])?;
+            Ok(Some(Moved { from, to }))
+        }
+        NearAction::Yield(_) => {
+            // A key whose task the user deleted must not be made again; a hidden one may return under a new id.
+            tx.execute(
+                "INSERT OR REPLACE INTO keys_without_id (origin, key, retired, etag, reason, detail)
+                 SELECT origin, key, 1, coalesce(etag, ''), 'deleted_by_user', '' FROM tasks
+                 WHERE id = ?1 AND state IN (0, 2) AND key IS NOT NULL",
+                [id],
+            )?;
+            foreign(tx, id, change).map(|()| None)
+        }
+        NearAction::Foreign(_) | NearAction::ForeignChanged(_) => foreign(tx, id, change).map(|()| None),
+    }
+}
+
+/// The id is Label Studio's own task as it stands in the file; what it stood for before is no explanation for anything.
+fn foreign(tx: &Transaction, id: i64, change: &NearChange) -> rusqlite::Result<()> {
+    let Some((body, hash, url)) = &change.file else { return Ok(()) };
+    tx.prepare_cached("DELETE FROM older WHERE id = ?1")?.execute([id])?;
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO tasks (id, state, settled, seen, body, data_hash, url) VALUES (?1, 3, 1, 1, ?2, ?3, ?4)",
+    )?
+    .execute(params![id, body, hash.as_bytes(), url])
+    .map(|_| ())
+}
+
+fn known_task(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<KnownTask>> {
+    let mut statement = connection.prepare_cached("SELECT state, data_hash, seen, settled FROM tasks WHERE id = ?1")?;
+    let task = statement
+        .query_row([sql_id(id)], |row| {
+            Ok(KnownTask {
+                state: rows::state(row, 0)?,
+                data_hash: rows::hash(row, 1)?,
+                older: Vec::new(),
+                seen: row.get(2)?,
+                settled: row.get(3)?,
+            })
+        })
+        .optional()?;
+    let Some(mut task) = task else { return Ok(None) };
+    let mut statement = connection.prepare_cached("SELECT data_hash FROM older WHERE id = ?1 ORDER BY data_hash")?;
+    task.older = statement.query_map([sql_id(id)], |row| rows::hash(row, 0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(Some(task))
+}
+
+fn stored(row: &rusqlite::Row) -> rusqlite::Result<StoredTask> {
+    let root: Option<String> = row.get(2)?;
+    let key: Option<String> = row.get(3)?;
+    Ok(StoredTask {
+        id: rows::id(row, 0)?,
+        state: rows::state(row, 1)?,
+        source: root.zip(key).map(|(root, key)| (root, Key::new(key))),
+        form: rows::form(row, 4)?,
+        body: row.get(5)?,
+        data_hash: rows::hash(row, 6)?,
+    })
+}
