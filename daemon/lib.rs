@@ -2,8 +2,10 @@
 
 pub mod clock;
 pub mod control;
+pub mod events;
 pub mod names;
 pub mod project;
 pub mod settings;
 pub mod store;
 pub mod sync;
+pub mod telemetry;

@@ -156,7 +156,7 @@ impl fmt::Display for ProjectName {
 }
 
 /// SHA-256 of some bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Sha256([u8; 32]);
 
 impl Sha256 {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::names::{ETag, Key, printable};
 
 /// One object as a listing shows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Listed {
     /// The full key, decoded, exact.
     pub key: Key,

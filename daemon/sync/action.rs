@@ -5,10 +5,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::{ETag, Key, Sha256, TaskId};
 
 /// How a task was made from its object.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Form {
     /// `{"data": {data_key: url}}`.
     Blob {
@@ -20,7 +22,7 @@ pub enum Form {
 }
 
 /// One thing to do about a source object and its task.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum TaskAction {
     /// A new object becomes a task.
     Add {
@@ -121,7 +123,7 @@ pub enum TaskAction {
 }
 
 /// Why a task is hidden.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum HideReason {
     /// The operator narrowed the selection.
     Deselected,
@@ -202,7 +204,7 @@ impl TaskAction {
 }
 
 /// One thing to do because Label Studio, or a person, changed `tasks.json` (contract C7 to C9).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum NearAction {
     /// A reserved task is found where a crash left it.
     Adopt(TaskId),

@@ -278,6 +278,10 @@ fn disputed(b: &Recorded, l: &Local, r: &Remote) -> Option<Decision> {
         Some(Resolution::Local) => Some(Decision::Act(CompletionAction::Push { expected: etag })),
         Some(Resolution::Remote) if etag.is_none() => Some(Decision::Nothing("conflict")),
         Some(Resolution::Remote) if matches!(r, Remote::Version(_)) => Some(Decision::ReadRemote),
+        // What is no completion would make Label Studio fail for everybody (C16).
+        Some(Resolution::Remote) if matches!(r, Remote::Object { meaning: None, .. }) => {
+            Some(Decision::Nothing("conflict"))
+        }
         Some(Resolution::Remote) => Some(Decision::Act(CompletionAction::BringIn)),
     }
 }
@@ -314,6 +318,8 @@ fn unchanged_here(
         RemoteChange::Ours if matches!(l, Local::Absent) => Decision::Nothing(""),
         RemoteChange::Ours => push(r.version()),
         RemoteChange::Changed if needs_reading(b, r) => Decision::ReadRemote,
+        // What is wrong with the file is for a person; the object waits.
+        RemoteChange::Changed if state == Some(RecordedState::Quarantined) => Decision::Nothing("quarantined"),
         // A tombstone is not undone by what others write; that is for a person.
         RemoteChange::Changed if state == Some(RecordedState::Buried) => {
             Decision::Act(CompletionAction::Dispute(Dispute::DeletedHere))

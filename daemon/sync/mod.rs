@@ -7,6 +7,7 @@ pub mod canon;
 pub mod completions;
 pub mod holds;
 pub mod near;
+pub mod pace;
 pub mod pattern;
 pub mod select;
 pub mod source;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use super::action::{Form, HideReason, TaskAction};
@@ -70,7 +71,7 @@ pub enum KnownState {
 }
 
 /// Something that differs between the listing and the index.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Difference {
     /// An object without a task.
     New(Listed),
@@ -95,6 +96,14 @@ pub enum Difference {
 }
 
 impl Difference {
+    /// The object as it was listed, where the difference is about one.
+    pub fn listed(&self) -> Option<&Listed> {
+        match self {
+            Self::New(listed) | Self::Changed { listed, .. } | Self::Returned { listed, .. } => Some(listed),
+            Self::Plain(_) => None,
+        }
+    }
+
     /// The object that must be read before this can be decided, where objects are JSON tasks.
     pub fn to_read(&self, form: &Form) -> Option<&Listed> {
         match (form, self) {
@@ -192,6 +201,11 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
             vanished: 0,
             vanished_digest: sha2::Sha256::new(),
         }
+    }
+
+    /// Objects listed so far.
+    pub fn listed_objects(&self) -> u64 {
+        self.counts.listed
     }
 
     /// Takes one page; rows of the index up to its last key are taken from `known`.

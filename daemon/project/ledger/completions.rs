@@ -106,6 +106,16 @@ impl Ledger {
         })
     }
 
+    /// Ids that have an object in the target.
+    pub fn pushed_ids(&self) -> Result<Vec<TaskId>, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT name FROM completions WHERE etag IS NOT NULL AND state <> 'missing' ORDER BY name";
+            let mut statement = connection.prepare_cached(sql)?;
+            let ids = statement.query_map([], |row| name(row, 0))?;
+            ids.collect()
+        })
+    }
+
     /// How many completions there are.
     pub fn completion_counts(&self) -> Result<CompletionCounts, LedgerError> {
         Ok(CompletionCounts {

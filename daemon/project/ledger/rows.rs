@@ -35,7 +35,7 @@ pub struct PendingTask {
 }
 
 /// What a [`NearAction`] needs to be recorded.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct NearChange {
     /// What was decided.
     pub action: NearAction,

@@ -74,6 +74,16 @@ impl Ledger {
         })
     }
 
+    /// Ids with a reserved change, and whether they should stand in `tasks.json`.
+    pub fn pending_ids(&self) -> Result<Vec<(TaskId, bool)>, LedgerError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT id, state IN (0, 3) FROM tasks WHERE settled = 0 ORDER BY id")?;
+            let ids = statement.query_map([], |row| Ok((rows::id(row, 0)?, row.get(1)?)))?;
+            ids.collect()
+        })
+    }
+
     /// How many changes of `tasks.json` are reserved.
     pub fn pending_count(&self) -> Result<u64, LedgerError> {
         self.count("SELECT count(*) FROM tasks WHERE settled = 0")

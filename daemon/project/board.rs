@@ -1,0 +1,182 @@
+//! The board: what a project is doing, for whoever asks, at any moment.
+//!
+//! Promise: reading it never waits for a look, a disk or a bucket.
+//! Not here: deciding what the state is worth (`run` says it).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::clock::UnixMillis;
+use crate::control::api::{Hold, Item, Progress, ProjectStatus, Reason, State};
+use crate::names::Key;
+use crate::sync::select::Skip;
+
+/// What a project is doing.
+#[derive(Debug)]
+pub struct Board {
+    /// Held for a copy or a field, never across a wait.
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    status: ProjectStatus,
+    paused: bool,
+    failed: Option<Reason>,
+    /// Warnings that stand until they are withdrawn, by code.
+    warnings: BTreeMap<String, Reason>,
+    skipped: BTreeMap<Skip, Vec<Key>>,
+    pending: Vec<Item>,
+}
+
+/// Which direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Blobs to tasks.
+    Source,
+    /// Completions.
+    Target,
+}
+
+impl Board {
+    /// Of a project that has not looked yet.
+    pub fn new(name: &str, path: &str, now: UnixMillis) -> Self {
+        let status = ProjectStatus { name: name.to_owned(), path: path.to_owned(), since: now, ..Default::default() };
+        Self { inner: Mutex::new(Inner { status, ..Default::default() }) }
+    }
+
+    /// Now.
+    pub fn status(&self) -> ProjectStatus {
+        self.lock().status.clone()
+    }
+
+    /// The first keys of each skip reason, as items.
+    pub fn skipped(&self) -> Vec<Item> {
+        let inner = self.lock();
+        let items = inner.skipped.iter().flat_map(|(reason, keys)| {
+            keys.iter().map(|key| Item {
+                key: Some(key.as_str().to_owned()),
+                state: "skipped".to_owned(),
+                reason: reason.code().to_owned(),
+                ..Default::default()
+            })
+        });
+        items.collect()
+    }
+
+    /// Completions that wait.
+    pub fn pending(&self) -> Vec<Item> {
+        self.lock().pending.clone()
+    }
+
+    /// Replaces the list of completions that wait.
+    pub fn set_pending(&self, items: Vec<Item>) {
+        self.lock().pending = items;
+    }
+
+    /// Replaces the samples of what was skipped.
+    pub fn set_skipped(&self, samples: BTreeMap<Skip, Vec<Key>>) {
+        self.lock().skipped = samples;
+    }
+
+    /// Changes what the status says, then the state follows.
+    pub fn update(&self, now: UnixMillis, change: impl FnOnce(&mut ProjectStatus)) {
+        let mut inner = self.lock();
+        change(&mut inner.status);
+        inner.settle(now);
+    }
+
+    /// A warning that stands until it is withdrawn. True if it is new.
+    pub fn warn(&self, now: UnixMillis, reason: Reason) -> bool {
+        let mut inner = self.lock();
+        let new = inner.warnings.insert(reason.code.clone(), reason).is_none();
+        inner.settle(now);
+        new
+    }
+
+    /// Withdraws a warning. True if it stood.
+    pub fn unwarn(&self, now: UnixMillis, code: &str) -> bool {
+        let mut inner = self.lock();
+        let stood = inner.warnings.remove(code).is_some();
+        inner.settle(now);
+        stood
+    }
+
+    /// By `lsctl pause` and `resume`.
+    pub fn set_paused(&self, now: UnixMillis, paused: bool) {
+        let mut inner = self.lock();
+        inner.paused = paused;
+        inner.settle(now);
+    }
+
+    /// Stopped until a person acts; `None`: goes on.
+    pub fn set_failed(&self, now: UnixMillis, reason: Option<Reason>) {
+        let mut inner = self.lock();
+        inner.failed = reason;
+        inner.settle(now);
+    }
+
+    /// What is held.
+    pub fn set_holds(&self, now: UnixMillis, holds: Vec<Hold>) {
+        self.update(now, |status| status.holds = holds);
+    }
+
+    /// How far a look is; `None`: over.
+    pub fn progress(&self, direction: Direction, progress: Option<Progress>) {
+        let mut inner = self.lock();
+        let status = &mut inner.status;
+        match direction {
+            Direction::Source => status.source.get_or_insert_default().progress = progress,
+            Direction::Target => status.target.get_or_insert_default().progress = progress,
+        }
+    }
+
+    /// A panic while a field was set leaves an old field at worst.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// State and reasons follow from everything else.
+    fn settle(&mut self, now: UnixMillis) {
+        let status = &mut self.status;
+        let failures: Vec<Reason> = [status.source.as_ref().map(|s| &s.poll), status.target.as_ref().map(|t| &t.poll)]
+            .into_iter()
+            .flatten()
+            .filter_map(|poll| poll.error.clone())
+            .collect();
+        let holds = status.holds.iter().map(|hold| Reason {
+            code: hold.code.clone(),
+            message: format!("held: {}", hold.message),
+            hint: format!("{}: `lsctl accept {} {}`", hold.consequence, status.name, hold.id),
+        });
+        let mut reasons: Vec<Reason> =
+            self.failed.iter().cloned().chain(holds).chain(failures.iter().cloned()).collect();
+        if status.conflicts > 0 {
+            reasons.push(Reason {
+                code: "conflict".to_owned(),
+                message: format!("{} completions need a person", status.conflicts),
+                hint: format!(
+                    "`lsctl list {0} --state conflict`, then `lsctl resolve {0} ID --keep local|remote`",
+                    status.name
+                ),
+            });
+        }
+        reasons.extend(self.warnings.values().cloned());
+        let begun = status.cycles.source_ended > 0 || status.cycles.target_ended > 0;
+        let state = match () {
+            () if self.failed.is_some() => State::Failed,
+            () if self.paused => State::Paused,
+            () if !status.holds.is_empty() => State::Held,
+            () if !failures.is_empty() => State::Degraded,
+            () if begun => State::Ok,
+            () => State::Starting,
+        };
+        if state != status.state {
+            status.state = state;
+            status.since = now;
+        }
+        status.reasons = reasons;
+    }
+}

@@ -1,0 +1,261 @@
+//! A Label Studio 0.7/0.8 project directory.
+//!
+//! Promise: looks are whole or errors; what is written is whole, durable, and still Label Studio's to use.
+//! Not here: deciding anything; how a file is replaced (`files`).
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{Contents, Dir, EntryKind, Expected, FileErrorKind, Fingerprint, fingerprint_of};
+use super::near::{BroughtIn, Near, NearError, OwnStorages, SourceMap, Written};
+use super::tasks_file::{self, Edits, TasksFileError};
+use crate::names::{Key, TaskId};
+
+/// Label Studio's tasks.
+pub const TASKS: &str = "tasks.json";
+/// Label Studio's map of what it has listed.
+pub const SOURCE_MAP: &str = "source.json";
+/// Label Studio's map of its cloud target, kept by us.
+pub const TARGET_MAP: &str = "target.json";
+/// Label Studio's settings of the project.
+pub const CONFIG: &str = "config.json";
+/// The label config, where `config.json` names no other.
+pub const LABEL_CONFIG: &str = "config.xml";
+/// Where completions are.
+pub const COMPLETIONS: &str = "completions";
+
+/// Label Studio's own files besides `tasks.json`: at ten million ids `source.json` has 700 MB; it is read whole.
+const MAP_MAX_BYTES: u64 = 1 << 30;
+/// `config.json` and the label config.
+const CONFIG_MAX_BYTES: u64 = 16 << 20;
+/// Entries of `completions/`: ten million completions and as many names that are not ours to judge.
+const COMPLETIONS_MAX_ENTRIES: u64 = 20_000_000;
+
+/// A project directory. Opened anew where it was moved or mounted over.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct SourceEntry {
+    key: String,
+}
+
+#[derive(Serialize)]
+struct TargetEntry {
+    key: String,
+    exists: bool,
+}
+
+#[derive(Deserialize, Default)]
+struct Config {
+    #[serde(default)]
+    source: Option<Storage>,
+    #[serde(default)]
+    target: Option<Storage>,
+    #[serde(default)]
+    label_config: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Storage {
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+impl Directory {
+    /// The project at an absolute path. Nothing is opened yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// The open directory.
+    pub fn dir(&self) -> Result<Dir, NearError> {
+        Ok(Dir::open(&self.path)?)
+    }
+
+    fn completions_dir(&self) -> Result<Option<Dir>, NearError> {
+        match self.dir()?.sub(COMPLETIONS, false) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.kind == FileErrorKind::Missing => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn config(&self) -> Result<Config, NearError> {
+        let Some(contents) = self.dir()?.read(CONFIG, CONFIG_MAX_BYTES)? else { return Ok(Config::default()) };
+        serde_json::from_slice(&contents.bytes)
+            .map_err(|error| NearError::Invalid { file: CONFIG, detail: error.to_string() })
+    }
+}
+
+/// `completions/7.json`: `7.json`.
+fn completion_name(id: TaskId) -> String {
+    format!("{id}.json")
+}
+
+impl Near for Directory {
+    fn tasks_print(&self) -> Result<Option<Fingerprint>, NearError> {
+        Ok(self.dir()?.fingerprint(TASKS)?)
+    }
+
+    fn scan_tasks(
+        &self,
+        each: &mut dyn FnMut(TaskId, &str) -> io::Result<()>,
+    ) -> Result<Option<Fingerprint>, NearError> {
+        let dir = self.dir()?;
+        let Some((file, print)) = dir.open_reader(TASKS)? else { return Ok(None) };
+        tasks_file::scan(&file, each)?;
+        // Label Studio writes in place: a version that changed under the walk was no version at all.
+        if fingerprint_of(&file).map_err(TasksFileError::Io)? != print {
+            return Err(TasksFileError::Torn.into());
+        }
+        Ok(Some(print))
+    }
+
+    fn source_print(&self) -> Result<Option<Fingerprint>, NearError> {
+        Ok(self.dir()?.fingerprint(SOURCE_MAP)?)
+    }
+
+    fn source_map(&self) -> Result<SourceMap, NearError> {
+        let contents = match self.dir()?.read(SOURCE_MAP, MAP_MAX_BYTES) {
+            Ok(Some(contents)) => contents,
+            Ok(None) => return Ok(SourceMap::Missing),
+            Err(error) if error.kind == FileErrorKind::Changing => return Ok(SourceMap::Unreadable),
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(entries) = serde_json::from_slice::<BTreeMap<String, SourceEntry>>(&contents.bytes) else {
+            return Ok(SourceMap::Unreadable);
+        };
+        let ids: Option<BTreeMap<TaskId, Key>> =
+            entries.into_iter().map(|(id, entry)| Some((TaskId::parse(&id)?, Key::new(entry.key)))).collect();
+        Ok(ids.map_or(SourceMap::Unreadable, |ids| SourceMap::Ids(ids.into_iter().collect())))
+    }
+
+    fn label_config(&self) -> Result<(String, Fingerprint), NearError> {
+        let named = self.config()?.label_config.unwrap_or_else(|| LABEL_CONFIG.to_owned());
+        // Label Studio joins the name to the project directory; 0.7 writes it absolute.
+        let name = Path::new(&named).strip_prefix(&self.path).unwrap_or(Path::new(&named));
+        let name = name.to_str().unwrap_or(LABEL_CONFIG);
+        let missing = || NearError::Invalid { file: LABEL_CONFIG, detail: "there is no label config".to_owned() };
+        let contents = self.dir()?.read(name, CONFIG_MAX_BYTES)?.ok_or_else(missing)?;
+        let text = String::from_utf8(contents.bytes)
+            .map_err(|_| NearError::Invalid { file: LABEL_CONFIG, detail: "it is not UTF-8".to_owned() })?;
+        Ok((text, contents.print))
+    }
+
+    fn own_storages(&self) -> Result<OwnStorages, NearError> {
+        let config = self.config()?;
+        let cloud = |storage: &Option<Storage>| {
+            storage.as_ref().is_some_and(|s| ["s3", "gcs"].iter().any(|cloud| s.kind.starts_with(cloud)))
+        };
+        Ok(OwnStorages { source: cloud(&config.source), target: cloud(&config.target) })
+    }
+
+    fn completions(&self) -> Result<Vec<TaskId>, NearError> {
+        let Some(dir) = self.completions_dir()? else { return Ok(Vec::new()) };
+        let mut ids = Vec::new();
+        for entry in dir.names(COMPLETIONS_MAX_ENTRIES)? {
+            let entry = entry?;
+            let name = entry.name.to_str().and_then(|name| name.strip_suffix(".json"));
+            if let (EntryKind::File, Some(id)) = (entry.kind, name.and_then(TaskId::parse)) {
+                ids.push(id);
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn completion_print(&self, id: TaskId) -> Result<Option<Fingerprint>, NearError> {
+        let Some(dir) = self.completions_dir()? else { return Ok(None) };
+        Ok(dir.fingerprint(&completion_name(id))?)
+    }
+
+    fn completion(&self, id: TaskId, limit_bytes: u64) -> Result<Option<Contents>, NearError> {
+        let Some(dir) = self.completions_dir()? else { return Ok(None) };
+        Ok(dir.read(&completion_name(id), limit_bytes)?)
+    }
+
+    fn write_tasks(&self, base: Option<&Fingerprint>, edits: &mut dyn Edits) -> Result<Written, NearError> {
+        let dir = self.dir()?;
+        let mut source = None;
+        if let Some(base) = base {
+            let Some((file, print)) = dir.open_reader(TASKS)? else { return Err(TasksFileError::Torn.into()) };
+            if print != *base {
+                return Err(TasksFileError::Torn.into());
+            }
+            source = Some(file);
+        }
+        let like = dir.attributes(CONFIG)?;
+        let expected = base.map_or(Expected::Absent { like: like.as_ref() }, Expected::Is);
+        let replaced = dir.replace(TASKS, expected, |out| {
+            let base = source.as_mut().map(|file| file as &mut dyn Read);
+            tasks_file::rewrite(base, edits, out).map_err(|error| match error {
+                TasksFileError::Io(error) => error,
+                other => io::Error::other(other),
+            })
+        })?;
+        Ok(Written { print: replaced.print, displaced: replaced.displaced })
+    }
+
+    fn bring_in(&self, id: TaskId, bytes: &[u8], expected: Option<&Fingerprint>) -> Result<BroughtIn, NearError> {
+        let dir = self.dir()?;
+        let like = dir.attributes(TASKS)?;
+        let completions = dir.sub(COMPLETIONS, true)?;
+        let expected = expected.map_or(Expected::Absent { like: like.as_ref() }, Expected::Is);
+        let replaced = completions.replace(&completion_name(id), expected, |out| out.write_all(bytes));
+        let replaced = match replaced {
+            Ok(replaced) => replaced,
+            Err(error) if error.kind == FileErrorKind::NotAsExpected => return Ok(BroughtIn::Overtaken),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(displaced) = replaced.displaced {
+            if displaced.as_expected() {
+                return Ok(BroughtIn::Done(replaced.print, Some(displaced)));
+            }
+            take_back(displaced)?;
+            return Ok(BroughtIn::Overtaken);
+        }
+        Ok(BroughtIn::Done(replaced.print, None))
+    }
+
+    fn write_target_map(&self, root_and_prefix: &str, ids: &[TaskId]) -> Result<(), NearError> {
+        let dir = self.dir()?;
+        let before = dir.read(TARGET_MAP, MAP_MAX_BYTES)?;
+        let mut entries: BTreeMap<TaskId, serde_json::Value> = BTreeMap::new();
+        if let Some(before) = &before {
+            let old: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&before.bytes)
+                .map_err(|error| NearError::Invalid { file: TARGET_MAP, detail: error.to_string() })?;
+            entries.extend(old.into_iter().filter_map(|(id, entry)| Some((TaskId::parse(&id)?, entry))));
+        }
+        for id in ids {
+            let entry = TargetEntry { key: format!("{root_and_prefix}{id}"), exists: true };
+            let entry = serde_json::to_value(entry).map_err(|e| TasksFileError::Io(e.into()))?;
+            entries.insert(*id, entry);
+        }
+        let entries: BTreeMap<TaskId, serde_json::Value> = entries;
+        let like = dir.attributes(TASKS)?;
+        let expected = before.as_ref().map_or(Expected::Absent { like: like.as_ref() }, |b| Expected::Is(&b.print));
+        let replaced =
+            dir.replace(TARGET_MAP, expected, |out| serde_json::to_writer(out, &entries).map_err(io::Error::from))?;
+        if let Some(displaced) = replaced.displaced {
+            displaced.discard()?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a completion that Label Studio wrote at the last moment its name back.
+pub(super) fn take_back(displaced: super::files::Displaced) -> Result<(), NearError> {
+    use super::files::Undone;
+    match displaced.undo()? {
+        Undone::Restored(ours) => ours.discard()?,
+        // Label Studio has written our file since, from its memory, which holds what it wrote before.
+        Undone::Overtaken(older) => older.discard()?,
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Why a cycle came to nothing.
+
+use super::ledger::LedgerError;
+use super::near::NearError;
+use crate::control::api::Reason;
+use crate::store::StoreError;
+use crate::store::listing::ListingError;
+
+/// Why a cycle, or a part of it, came to nothing. What was done before stays done.
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    /// The bucket.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its listing.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// The project.
+    #[error(transparent)]
+    Near(#[from] NearError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A working file in the state directory.
+    #[error("a working file in the state directory failed")]
+    Work(#[from] std::io::Error),
+    /// Something that the operator must set or mend first.
+    #[error("{message}")]
+    Blocked {
+        /// Stable code.
+        code: &'static str,
+        /// Situation, thing, cause.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+impl CycleError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) | Self::Listing(ListingError::Store(error)) => error.kind.code(),
+            Self::Listing(ListingError::OutOfOrder { .. }) => "out_of_order",
+            Self::Listing(ListingError::Sort { .. }) | Self::Work(_) => "state_dir_error",
+            Self::Listing(ListingError::GivenUp) => "given_up",
+            Self::Near(error) => error.code(),
+            Self::Ledger(error) => error.code(),
+            Self::Blocked { code, .. } => code,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Store(error) | Self::Listing(ListingError::Store(error)) => error.kind.remedy().to_owned(),
+            Self::Listing(ListingError::OutOfOrder { .. } | ListingError::GivenUp) => {
+                "nothing: labelsync looks again".to_owned()
+            }
+            Self::Listing(ListingError::Sort { .. }) | Self::Work(_) => {
+                "check the free space and permissions of the state directory".to_owned()
+            }
+            Self::Near(error) => error.remedy(),
+            Self::Ledger(error) => error.remedy().to_owned(),
+            Self::Blocked { hint, .. } => hint.clone(),
+        }
+    }
+
+    /// Whether the project must stop until a person acts.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.code(), "ledger_damaged" | "ledger_newer" | "invariant_broken")
+    }
+
+    /// For status, log and API: the situation with its causes.
+    pub fn reason(&self) -> Reason {
+        let mut message = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            cause = error.source();
+        }
+        Reason {
+            code: self.code().to_owned(),
+            message: crate::names::printable(&message).into_owned(),
+            hint: self.hint(),
+        }
+    }
+}
+
+/// Runs blocking work beside the loop.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CycleError> + Send + 'static,
+) -> Result<T, CycleError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(stopped) => Err(CycleError::Work(std::io::Error::other(stopped))),
+    }
+}

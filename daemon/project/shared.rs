@@ -1,0 +1,51 @@
+//! What both directions of a project share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::board::Board;
+use super::ledger::Ledger;
+use super::near::Near;
+use crate::clock::{Clock, UnixMillis};
+use crate::events::{EventLog, Happened};
+use crate::names::ProjectName;
+use crate::sync::pace::Pace;
+
+/// What both directions of a project share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Its name.
+    pub name: ProjectName,
+    /// Its Label Studio.
+    pub near: Arc<dyn Near>,
+    /// Its ledger.
+    pub ledger: Arc<Ledger>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What it is doing.
+    pub board: Arc<Board>,
+    /// What happened.
+    pub events: Arc<EventLog>,
+    /// How long things are waited for.
+    pub pace: Pace,
+    /// In the state directory, this project's: working files, and what lost a dispute.
+    pub work_dir: PathBuf,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// It happened.
+    pub fn tell(&self, happened: Happened) {
+        self.events.tell(Some(&self.name), happened);
+    }
+
+    /// Now.
+    pub fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,240 @@
+//! A look at the source: the listing against the index, then into the objects that must be read.
+//!
+//! Promise: what comes out of a listing that failed is an error; pages are merged while the next is fetched.
+//! Not here: what is done about it (`source_road`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio::sync::{mpsc, oneshot};
+
+use super::board::Direction;
+use super::error::{CycleError, blocking};
+use super::label_config::LabelConfig;
+use super::shared::Shared;
+use super::spool::Spool;
+use super::strict_json::BodyRules;
+use super::validate::{TaskLimits, blob_task, check_task, task_from_object};
+use crate::control::api::Progress;
+use crate::names::Key;
+use crate::settings::SourceSettings;
+use crate::store::listing::{self, ListingError, Order};
+use crate::store::{Listed, Store, StoreErrorKind};
+use crate::sync::action::Form;
+use crate::sync::holds::VanishLimit;
+use crate::sync::select::{OwnTarget, Scope, Selection};
+use crate::sync::source::{Content, Difference, Sealed, SourcePlanner, SourcePolicy};
+
+/// Pages between the listing and the walk: one is merged while the next is fetched.
+const PAGES_IN_HAND: usize = 2;
+
+/// Objects read at once: enough to hide a bucket's latency, few enough for any server.
+const READS_AT_ONCE: usize = 32;
+
+/// Failed reads in a row after which a cycle gives up: the bucket, not an object, is the trouble.
+const READ_FAILURES_MAX: usize = 16;
+
+/// A source: its settings and how it is reached.
+#[derive(Clone, Debug)]
+pub struct SourceSide {
+    /// In force for this cycle.
+    pub settings: SourceSettings,
+    /// The bucket.
+    pub store: Arc<dyn Store>,
+    /// Target prefixes in any bucket, of all projects: `(root, prefix)`.
+    pub targets: Vec<(String, String)>,
+}
+
+/// A complete look.
+#[derive(Debug)]
+pub struct Looked {
+    /// What it decides by.
+    pub policy: SourcePolicy,
+    /// What differs.
+    pub differences: Spool<Difference>,
+    /// What it comes to.
+    pub sealed: Sealed,
+}
+
+/// What decides about a source, from its settings and the label config.
+pub fn policy(side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, CycleError> {
+    let settings = &side.settings;
+    let form = if settings.use_blob_urls { blob_form(side, config)? } else { Form::Json };
+    let own_targets = side.targets.iter().filter(|(root, _)| root == side.store.root());
+    let own_targets = own_targets.map(|(_, prefix)| OwnTarget { prefix: prefix.clone() }).collect();
+    let selection = Selection {
+        scope: Scope::directory(&settings.prefix, settings.recursive),
+        regex: settings.regex.clone(),
+        exclude: settings.exclude.clone(),
+        own_targets,
+        cloud_urls: settings.use_blob_urls && side.store.root().contains("s3://"),
+    };
+    Ok(SourcePolicy {
+        selection,
+        form,
+        on_removed: settings.on_removed,
+        on_changed: settings.on_changed,
+        limit: VanishLimit { percent: settings.max_removed.percent, hold_empty: true },
+        copies: settings.create_local_copy,
+    })
+}
+
+/// Every blob's task looks the same: whether Label Studio takes it is known before the first is written (C10).
+fn blob_form(side: &SourceSide, config: &LabelConfig) -> Result<Form, CycleError> {
+    let named = side.settings.data_key.as_deref().or(config.first_data_key());
+    let Some(data_key) = named else {
+        return Err(CycleError::Blocked {
+            code: "no_data_key",
+            message:
+                "the label config names no data key, and `data_key` is not set: a blob's URL has no place in a task"
+                    .to_owned(),
+            hint:
+                "give the label config a tag with value=\"$image\" (or the like), or `lsctl set-source --data-key KEY`"
+                    .to_owned(),
+        });
+    };
+    let sample = blob_task(&side.store.url(&Key::new("key")), data_key);
+    if let Err(rejected) = check_task(&sample.fields(), config) {
+        return Err(CycleError::Blocked {
+            code: "blob_tasks_do_not_fit",
+            message: format!("a task of a blob's URL under `{data_key}` does not fit the label config: {rejected}"),
+            hint: "set `data_key` to the key that the label config wants, or `use_blob_urls = false` for JSON tasks"
+                .to_owned(),
+        });
+    }
+    Ok(Form::Blob { data_key: data_key.to_owned() })
+}
+
+/// Lists the source and walks it with the index. Nothing is changed.
+pub async fn look(
+    shared: &Shared,
+    side: &SourceSide,
+    policy: SourcePolicy,
+    order: &Order,
+) -> Result<Looked, CycleError> {
+    let origin = {
+        let (ledger, root) = (shared.ledger.clone(), side.store.root().to_owned());
+        blocking(move || Ok(ledger.origin(&root)?)).await?
+    };
+    let request = policy.selection.scope.request.clone();
+    let (pages, merged) = mpsc::channel(PAGES_IN_HAND);
+    let (whole, sealed) = oneshot::channel();
+    let walk = tokio::task::spawn_blocking({
+        let shared = shared.clone();
+        move || walk(&shared, policy, origin, merged, sealed)
+    });
+    match listing::walk(&*side.store, &request, order, pages).await {
+        // The walk has failed already when nobody takes the proof.
+        Ok(complete) => drop(whole.send(complete)),
+        Err(ListingError::GivenUp) => drop(whole),
+        Err(error) => return Err(error.into()),
+    }
+    walk.await.map_err(|stopped| CycleError::Work(std::io::Error::other(stopped)))?
+}
+
+fn walk(
+    shared: &Shared,
+    policy: SourcePolicy,
+    origin: i64,
+    mut pages: mpsc::Receiver<Vec<Listed>>,
+    sealed: oneshot::Receiver<listing::Complete>,
+) -> Result<Looked, CycleError> {
+    let mut known = shared.ledger.reader()?.known_rows(origin).map(|row| row.map_err(CycleError::from)).peekable();
+    let mut differences = Spool::new(&shared.work_dir);
+    let near = shared.near.clone();
+    let mut planner = SourcePlanner::new(&policy, |id| near.completion_print(id).is_ok_and(|print| print.is_some()));
+    let mut keep = |difference: Difference| differences.push(&difference).map_err(CycleError::from);
+    while let Some(page) = pages.blocking_recv() {
+        planner.page(page, &mut known, &mut keep)?;
+        let progress = Progress { phase: "listing".to_owned(), done: planner.listed_objects(), total: None };
+        shared.board.progress(Direction::Source, Some(progress));
+    }
+    let Ok(complete) = sealed.blocking_recv() else { return Err(ListingError::GivenUp.into()) };
+    let sealed = planner.seal(complete, &mut known, &mut keep)?;
+    Ok(Looked { policy, differences, sealed })
+}
+
+/// Looks into the objects of a batch, many at once; in the batch's order.
+pub async fn read_objects(
+    shared: &Shared,
+    side: &SourceSide,
+    config: &Arc<LabelConfig>,
+    form: &Form,
+    batch: Vec<Difference>,
+) -> (Vec<(Difference, Content)>, Option<CycleError>) {
+    let mut failure = None;
+    let mut failures_in_a_row = 0;
+    let mut looked = Vec::with_capacity(batch.len());
+    let mut reads = futures::stream::iter(batch)
+        .map(|difference| async move {
+            let content = content(shared, side, config, form, &difference).await;
+            (difference, content)
+        })
+        .buffered(READS_AT_ONCE);
+    while let Some((difference, content)) = reads.next().await {
+        match content {
+            Ok(content) => {
+                failures_in_a_row = 0;
+                looked.push((difference, content));
+            }
+            Err(error) => {
+                failures_in_a_row += 1;
+                failure = Some(error);
+                looked.push((difference, Content::Unread));
+            }
+        }
+        if failures_in_a_row >= READ_FAILURES_MAX {
+            break;
+        }
+    }
+    (looked, failure)
+}
+
+async fn content(
+    shared: &Shared,
+    side: &SourceSide,
+    config: &Arc<LabelConfig>,
+    form: &Form,
+    difference: &Difference,
+) -> Result<Content, CycleError> {
+    if let Some(listed) = difference.to_read(form) {
+        return read_task(side, config, listed).await;
+    }
+    let (Form::Blob { data_key }, Some(listed)) = (form, difference.listed()) else { return Ok(Content::Unread) };
+    let url = side.store.url(&listed.key);
+    if matches!(difference, Difference::New(_)) && shared.ledger.is_imported(&url)? {
+        return Ok(Content::Duplicate);
+    }
+    let data_hash = blob_task(&url, data_key).data_hash;
+    Ok(Content::Task { body: None, data_hash, etag: listed.etag.clone() })
+}
+
+async fn read_task(side: &SourceSide, config: &Arc<LabelConfig>, listed: &Listed) -> Result<Content, CycleError> {
+    let limits = TaskLimits::default();
+    let bad = |reason: &str, detail: String, etag| Content::Bad { reason: reason.to_owned(), detail, etag };
+    let object = match side.store.get(&listed.key, limits.body_bytes as u64).await {
+        Ok(object) => object,
+        Err(error) if matches!(error.kind, StoreErrorKind::TooLarge | StoreErrorKind::UnsupportedKey) => {
+            return Ok(bad(error.kind.code(), error.to_string(), listed.etag.clone()));
+        }
+        // Gone since it was listed: the next listing says so.
+        Err(error) if error.kind == StoreErrorKind::ObjectMissing => return Ok(Content::Unread),
+        Err(error) => return Err(error.into()),
+    };
+    let config = config.clone();
+    // Parsing up to 16 MiB is no work for the threads that talk to the network.
+    blocking(move || {
+        let etag = object.etag.clone();
+        Ok(match task_from_object(&object.bytes, BodyRules::Utf8, &config, &limits) {
+            Ok(task) => Content::Task { body: Some(task.to_stored().to_owned()), data_hash: task.data_hash, etag },
+            Err(rejected) => bad(rejected.code, rejected.to_string(), etag),
+        })
+    })
+    .await
+}
+
+/// Where a listing that came out of order is sorted.
+pub fn sorting_dir(shared: &Shared) -> PathBuf {
+    shared.work_dir.clone()
+}

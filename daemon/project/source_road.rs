@@ -1,0 +1,373 @@
+//! Blobs to tasks, once around: observe, plan, apply, record.
+//!
+//! Promise: what is not whole is not acted upon; ids are in the ledger before they are in `tasks.json`; a cycle that
+//! dies anywhere is finished by the next one.
+//! Not here: deciding (`sync::source`), looking (`source_look`), `tasks.json` (`tasks_road`).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::board::Direction;
+use super::error::{CycleError, blocking};
+use super::files::Fingerprint;
+use super::label_config::LabelConfig;
+use super::ledger::HoldRow;
+use super::shared::Shared;
+use super::source_look::{self, Looked, SourceSide, policy, read_objects};
+use super::tasks_road::TasksRoad;
+use crate::control::api::{Hold, PLAN_LINES_MAX, PlanView, Progress, Reason};
+use crate::events::{Happened, Level};
+use crate::store::listing::{ListingError, Order};
+use crate::sync::action::{HideReason, TaskAction};
+use crate::sync::holds::Vanish;
+use crate::sync::select::Skip;
+use crate::sync::source::{Counts, Ids, decide};
+
+/// Differences decided and reserved at once: one transaction, one look into the bucket.
+const PLAN_BATCH: usize = 1_000;
+
+/// Codes of what can be held on this road.
+const HOLD_CODES: [&str; 2] = ["source_empty", "mass_removal"];
+
+/// This direction of one project.
+#[derive(Debug)]
+pub struct SourceRoad {
+    shared: Shared,
+    /// Held by the one blocking step at a time that works on `tasks.json`; never contended.
+    tasks: Arc<Mutex<TasksRoad>>,
+    config: Option<(Fingerprint, Arc<LabelConfig>)>,
+    /// Buckets that were seen to list out of order.
+    unordered: Vec<String>,
+}
+
+impl SourceRoad {
+    /// Nothing looked at yet.
+    pub fn new(shared: Shared) -> Self {
+        let tasks = Arc::new(Mutex::new(TasksRoad::new(shared.clone())));
+        Self { shared, tasks, config: None, unordered: Vec::new() }
+    }
+
+    /// When `tasks.json` must be looked at again.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).wake_at()
+    }
+
+    /// Once around. What Label Studio did to `tasks.json` is mended also while the bucket cannot be reached.
+    /// `far`: also look at the bucket.
+    pub async fn cycle(&mut self, side: Option<&SourceSide>, far: bool) -> Result<(), CycleError> {
+        self.tasks(TasksRoad::look).await?;
+        let seen = match side {
+            Some(side) if far => self.far(side).await,
+            _ => Ok(()),
+        };
+        self.tasks(TasksRoad::write).await?;
+        self.count().await?;
+        seen
+    }
+
+    /// What the next cycle would do with these settings; changes nothing.
+    pub async fn plan(&mut self, side: &SourceSide) -> Result<PlanView, CycleError> {
+        let config = self.label_config().await?;
+        let looked = self.look(side, &config).await?;
+        let shared = self.shared.clone();
+        let mut counts = looked.sealed.counts;
+        let mut ids = Ids::after(self.highest().await?);
+        let mut view = PlanView { project: shared.name.to_string(), ..Default::default() };
+        let mut kinds: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut spooled = looked.differences.read()?;
+        while view.actions.len() < PLAN_LINES_MAX {
+            let batch = spooled.batch(PLAN_BATCH)?;
+            if batch.is_empty() {
+                break;
+            }
+            let (looked_into, failure) = read_objects(&shared, side, &config, &looked.policy.form, batch).await;
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            for (difference, content) in looked_into {
+                for action in decide(difference, content, &looked.policy, &mut ids, &mut counts) {
+                    *kinds.entry(action.kind()).or_default() += 1;
+                    view.total += 1;
+                    if view.actions.len() < PLAN_LINES_MAX {
+                        view.actions.push(action.to_string());
+                    }
+                }
+            }
+        }
+        loop {
+            let batch = spooled.batch(PLAN_BATCH)?;
+            if batch.is_empty() {
+                break;
+            }
+            view.total += batch.len() as u64;
+        }
+        view.skipped = codes(&counts.skipped);
+        view.holds.extend(looked.sealed.vanish.as_ref().map(|v| hold_view(&hold_row(v, side, &shared))));
+        view.summary = summary(&counts, &kinds, view.total);
+        Ok(view)
+    }
+
+    async fn far(&mut self, side: &SourceSide) -> Result<(), CycleError> {
+        let storages = {
+            let near = self.shared.near.clone();
+            blocking(move || Ok(near.own_storages()?)).await?
+        };
+        if storages.source {
+            return Err(CycleError::Blocked {
+                code: "label_studio_owns_source",
+                message: "config.json names a cloud storage as source: Label Studio syncs that bucket itself"
+                    .to_owned(),
+                hint: "stop Label Studio and run `labelsyncd init --adopt`, or set its source to local".to_owned(),
+            });
+        }
+        let config = self.label_config().await?;
+        let looked = self.look(side, &config).await?;
+        self.publish(&looked.sealed.counts, side);
+        if self.is_held(looked.sealed.vanish.as_ref(), side).await? {
+            return Ok(());
+        }
+        self.deselect_other_buckets(side).await?;
+        self.reserve(side, &config, looked).await
+    }
+
+    async fn look(&mut self, side: &SourceSide, config: &LabelConfig) -> Result<Looked, CycleError> {
+        let root = side.store.root().to_owned();
+        let order =
+            if self.unordered.contains(&root) { Order::Sort(self.shared.work_dir.clone()) } else { Order::Check };
+        let looked = source_look::look(&self.shared, side, policy(side, config)?, &order).await;
+        let Err(CycleError::Listing(ListingError::OutOfOrder { after })) = &looked else { return looked };
+        let text =
+            format!("{root} lists out of byte order (at {after}): its listings are sorted on the disk from now on");
+        self.shared.tell(Happened::new(Level::Notice, "listing_unordered", text));
+        self.unordered.push(root);
+        let order = Order::Sort(self.shared.work_dir.clone());
+        source_look::look(&self.shared, side, policy(side, config)?, &order).await
+    }
+
+    /// Plans and writes down, batch by batch, in listing order.
+    async fn reserve(
+        &mut self,
+        side: &SourceSide,
+        config: &Arc<LabelConfig>,
+        looked: Looked,
+    ) -> Result<(), CycleError> {
+        let total = looked.differences.count();
+        if total == 0 {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        let root = side.store.root().to_owned();
+        let origin = blocking(move || Ok(shared.ledger.origin(&root)?)).await?;
+        let mut counts = looked.sealed.counts;
+        let mut ids = Ids::after(self.highest().await?);
+        let mut spooled = looked.differences.read()?;
+        let mut done = 0;
+        let mut failed = None;
+        loop {
+            let batch = spooled.batch(PLAN_BATCH)?;
+            if batch.is_empty() {
+                break;
+            }
+            done += batch.len() as u64;
+            let wanted = batch.len();
+            let (looked_into, failure) = read_objects(&self.shared, side, config, &looked.policy.form, batch).await;
+            let given_up = looked_into.len() < wanted;
+            let mut actions = Vec::with_capacity(wanted);
+            for (difference, content) in looked_into {
+                actions.extend(decide(difference, content, &looked.policy, &mut ids, &mut counts));
+            }
+            self.apply_batch(origin, actions).await?;
+            failed = failure.or(failed);
+            let progress = Progress { phase: "reading".to_owned(), done, total: Some(total) };
+            self.shared.board.progress(Direction::Source, Some(progress));
+            if given_up {
+                break;
+            }
+        }
+        self.publish(&counts, side);
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn apply_batch(&mut self, origin: i64, actions: Vec<TaskAction>) -> Result<(), CycleError> {
+        let (shared, tasks) = (self.shared.clone(), self.tasks.clone());
+        blocking(move || {
+            shared.ledger.reserve(origin, &actions)?;
+            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            for action in actions.iter().filter(|action| !matches!(action, TaskAction::Copy { .. })) {
+                let level = if matches!(action, TaskAction::Quarantine { .. }) { Level::Warning } else { Level::Info };
+                let mut happened =
+                    Happened::new(level, action.kind(), action.to_string()).key(action.key()).task(action.id());
+                if let TaskAction::Quarantine { reason, .. } = action {
+                    happened = happened.error(reason);
+                }
+                tasks.tell_later(happened);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Another bucket stands in the settings now: the tasks of the one before are deselected.
+    async fn deselect_other_buckets(&mut self, side: &SourceSide) -> Result<(), CycleError> {
+        loop {
+            let (shared, root) = (self.shared.clone(), side.store.root().to_owned());
+            let (origin, rows) = blocking(move || {
+                let origin = shared.ledger.origin(&root)?;
+                Ok((origin, shared.ledger.shown_elsewhere(Some(origin), PLAN_BATCH)?))
+            })
+            .await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let hide = |(id, key)| TaskAction::Hide { id, key, why: HideReason::Deselected };
+            self.apply_batch(origin, rows.into_iter().map(hide).collect()).await?;
+        }
+    }
+
+    /// Whether this sight is held: recorded with its id until the operator releases exactly it.
+    async fn is_held(&mut self, vanish: Option<&Vanish>, side: &SourceSide) -> Result<bool, CycleError> {
+        let row = vanish.map(|vanish| hold_row(vanish, side, &self.shared));
+        let shared = self.shared.clone();
+        let (held, new) = blocking({
+            let row = row.clone();
+            move || {
+                let before = shared.ledger.holds()?;
+                for code in HOLD_CODES {
+                    shared.ledger.hold(code, row.as_ref().filter(|row| row.code == code))?;
+                }
+                let known = row.as_ref().and_then(|row| before.iter().find(|hold| hold.id == row.id));
+                Ok((row.is_some() && !known.is_some_and(|hold| hold.accepted), known.is_none()))
+            }
+        })
+        .await?;
+        if let (true, true, Some(row)) = (held, new, &row) {
+            let text = format!("held: {} ({})", row.message, row.consequence);
+            self.shared.tell(Happened::new(Level::Error, "held", text).error(&row.code));
+        }
+        Ok(held)
+    }
+
+    async fn highest(&self) -> Result<Option<crate::names::TaskId>, CycleError> {
+        let tasks = self.tasks.clone();
+        blocking(move || tasks.lock().unwrap_or_else(PoisonError::into_inner).highest()).await
+    }
+
+    async fn tasks(&self, step: fn(&mut TasksRoad) -> Result<(), CycleError>) -> Result<(), CycleError> {
+        let tasks = self.tasks.clone();
+        blocking(move || step(&mut tasks.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+
+    async fn label_config(&mut self) -> Result<Arc<LabelConfig>, CycleError> {
+        let near = self.shared.near.clone();
+        let known = self.config.clone();
+        let config = blocking(move || {
+            let (text, print) = near.label_config()?;
+            if let Some((_, config)) = known.filter(|(was, _)| *was == print) {
+                return Ok((print, config));
+            }
+            let config = LabelConfig::parse(&text).map_err(|error| CycleError::Blocked {
+                code: "label_config_invalid",
+                message: format!("the label config cannot be used: {error}"),
+                hint: "mend config.xml in the project directory; no task is added until then".to_owned(),
+            })?;
+            Ok((print, Arc::new(config)))
+        })
+        .await?;
+        self.config = Some(config.clone());
+        Ok(config.1)
+    }
+
+    fn publish(&self, counts: &Counts, side: &SourceSide) {
+        let now = self.shared.now();
+        self.shared.board.set_skipped(counts.samples.clone());
+        self.shared.board.update(now, |status| {
+            let source = status.source.get_or_insert_default();
+            source.listed = counts.listed;
+            source.selected = counts.selected;
+            source.skipped = codes(&counts.skipped);
+        });
+        if side.settings.regex.is_none() {
+            let skipped = counts.skipped.get(&Skip::NoRegex).copied().unwrap_or(0);
+            self.shared.board.warn(
+                now,
+                Reason {
+                    code: "no_regex".to_owned(),
+                    message: format!(
+                        "no regex is set, so nothing is taken ({skipped} keys skipped), as in Label Studio"
+                    ),
+                    hint: format!("`lsctl set-source {} --regex '.*'` takes everything", self.shared.name),
+                },
+            );
+        } else {
+            self.shared.board.unwarn(now, "no_regex");
+        }
+    }
+
+    async fn count(&self) -> Result<(), CycleError> {
+        let shared = self.shared.clone();
+        let (tasks, highest, holds) =
+            blocking(move || Ok((shared.ledger.task_counts()?, shared.ledger.highest_id()?, shared.ledger.holds()?)))
+                .await?;
+        self.shared.board.update(self.shared.now(), |status| {
+            status.tasks = tasks.live;
+            status.foreign_tasks = tasks.foreign;
+            status.quarantined = tasks.quarantined;
+            status.next_id = Ids::after(highest).peek().map_or(0, crate::names::TaskId::get);
+            status.holds = holds.iter().filter(|hold| !hold.accepted).map(hold_view).collect();
+        });
+        Ok(())
+    }
+}
+
+pub(super) fn hold_view(row: &HoldRow) -> Hold {
+    Hold {
+        id: row.id.clone(),
+        code: row.code.clone(),
+        message: row.message.clone(),
+        consequence: row.consequence.clone(),
+        since: row.since,
+    }
+}
+
+fn hold_row(vanish: &Vanish, side: &SourceSide, shared: &Shared) -> HoldRow {
+    let code = if vanish.empty { "source_empty" } else { "mass_removal" };
+    let root = side.store.root();
+    let message = if vanish.empty {
+        format!("{root} lists nothing now (was {})", vanish.known)
+    } else {
+        format!("{} of {} known objects of {root} are gone at once", vanish.vanished, vanish.known)
+    };
+    let consequence = match side.settings.on_removed {
+        crate::settings::OnRemoved::Keep => "accepting records them as gone; their tasks stay",
+        crate::settings::OnRemoved::Hide => "accepting takes their tasks out of tasks.json; ids and completions stay",
+    };
+    HoldRow {
+        id: vanish.id.clone(),
+        code: code.to_owned(),
+        message,
+        consequence: consequence.to_owned(),
+        since: shared.now(),
+        accepted: false,
+    }
+}
+
+fn codes(skipped: &BTreeMap<Skip, u64>) -> BTreeMap<String, u64> {
+    skipped.iter().map(|(reason, count)| (reason.code().to_owned(), *count)).collect()
+}
+
+fn summary(counts: &Counts, kinds: &BTreeMap<&'static str, u64>, total: u64) -> String {
+    let skipped: u64 = counts.skipped.values().sum();
+    let mut text = format!("{} listed, {} selected, {skipped} skipped; ", counts.listed, counts.selected);
+    if total == 0 {
+        text.push_str("nothing to do");
+        return text;
+    }
+    let parts: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {}", kind.replace('_', " "))).collect();
+    text.push_str(&parts.join(", "));
+    let shown: u64 = kinds.values().sum();
+    if shown < total {
+        text.push_str(&format!(", {} more", total - shown));
+    }
+    text
+}

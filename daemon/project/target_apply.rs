@@ -1,0 +1,397 @@
+//! One completion: observed until a decision stands, noted, done, receipted.
+//!
+//! Promise: nothing is chosen here: the action says what, the observation with what. The loser of a dispute is kept.
+
+use bytes::Bytes;
+
+use super::error::{CycleError, blocking};
+use super::files::{FileErrorKind, Fingerprint};
+use super::ledger::{CompletionRow, CompletionWrite};
+use super::near::{BroughtIn, NearError};
+use super::rejected::{self, Rejected};
+use super::shared::Shared;
+use super::target_look::Wanted;
+use super::target_road::{TargetRoad, TargetSide};
+use super::validate::{TaskLimits, completion_file};
+use crate::events::{Happened, Level};
+use crate::names::{ETag, Sha256, TaskId};
+use crate::store::{Precondition, StoreErrorKind};
+use crate::sync::action::{CompletionAction, Dispute};
+use crate::sync::completions::{Decision, Local, Meaning, Recorded, RecordedState, Remote, Resolution, decide};
+
+/// Looks that one completion may need: file, version, object, and once more after each.
+const LOOKS_MAX: u32 = 8;
+
+/// Everything known of one completion when its action was decided.
+#[derive(Debug)]
+pub struct Observed {
+    id: TaskId,
+    row: Option<CompletionRow>,
+    print: Option<Fingerprint>,
+    local: Local,
+    local_bytes: Option<Bytes>,
+    remote: Remote,
+    remote_bytes: Option<Bytes>,
+}
+
+/// What observing came to.
+#[derive(Debug)]
+pub enum Seen {
+    /// To be done.
+    Do(Box<Observed>, CompletionAction),
+    /// Nothing (more) to do.
+    Nothing,
+    /// The file is being written.
+    Torn,
+}
+
+/// How an action ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Done: to be receipted and told.
+    Done(CompletionWrite, Option<Happened>),
+    /// A side changed at the last moment: observed again.
+    LookAgain(TaskId),
+    /// Tried again with the next cycle.
+    Failed(TaskId, CycleError),
+}
+
+/// Looks until the decision stands.
+pub async fn observe(road: &TargetRoad, side: &TargetSide, wanted: Wanted) -> Result<Seen, CycleError> {
+    let shared = &road.shared;
+    let id = wanted.id;
+    let facts = {
+        let ledger = shared.ledger.clone();
+        blocking(move || Ok(ledger.task_facts(id)?)).await?
+    };
+    let mut o = Observed {
+        id,
+        local: first_local(&wanted),
+        row: wanted.row,
+        print: wanted.print,
+        local_bytes: None,
+        remote: wanted.remote,
+        remote_bytes: None,
+    };
+    for _ in 0..LOOKS_MAX {
+        let recorded = o.row.as_ref().map(|row| &row.recorded);
+        match decide(recorded, &o.local, &o.remote, &facts, side.policy()) {
+            Decision::Nothing(_) => return Ok(Seen::Nothing),
+            Decision::Wait => return Ok(Seen::Torn),
+            Decision::ReadLocal => read_local(shared, &mut o).await?,
+            Decision::LookRemote => {
+                let head = side.store.head(&side.key(id)).await?;
+                o.remote = head.map_or(Remote::Absent, |listed| Remote::Version(listed.etag));
+            }
+            Decision::ReadRemote => read_remote(side, &mut o).await?,
+            Decision::Act(CompletionAction::Push { .. }) if o.local_bytes.is_none() => {
+                read_local(shared, &mut o).await?
+            }
+            Decision::Act(action) => return Ok(Seen::Do(Box::new(o), action)),
+        }
+    }
+    Ok(Seen::Torn)
+}
+
+fn first_local(wanted: &Wanted) -> Local {
+    let Some(print) = wanted.print else { return Local::Absent };
+    let recorded = wanted.row.as_ref().and_then(|row| row.print.as_deref());
+    if recorded == Some(&print.to_string()) { Local::AsRecorded } else { Local::Unread }
+}
+
+async fn read_local(shared: &Shared, o: &mut Observed) -> Result<(), CycleError> {
+    let (near, id, expected) = (shared.near.clone(), o.id, o.print);
+    let (local, bytes) = blocking(move || {
+        let limits = TaskLimits::of_completions();
+        let contents = match near.completion(id, limits.body_bytes as u64) {
+            Ok(Some(contents)) if Some(contents.print) == expected => contents,
+            // Another version than the one that was at rest.
+            Ok(_) => return Ok((Local::Unsettled, None)),
+            Err(error) if error.is_transient() => return Ok((Local::Unsettled, None)),
+            Err(NearError::File(error)) if error.kind == FileErrorKind::TooLarge => {
+                let (reason, detail) = (error.code().to_owned(), error.to_string());
+                return Ok((Local::Bad { sha: None, reason, detail }, None));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let sha = Sha256::of(&contents.bytes);
+        let local = match completion_file(&contents.bytes, id, &limits) {
+            Ok(facts) => Local::File { sha, canonical: facts.canonical, data_hash: facts.data_hash },
+            Err(Rejected { code: rejected::TORN, .. }) => Local::Unsettled,
+            Err(bad) => Local::Bad { sha: Some(sha), reason: bad.code.to_owned(), detail: bad.to_string() },
+        };
+        Ok((local, Some(Bytes::from(contents.bytes))))
+    })
+    .await?;
+    o.local = local;
+    o.local_bytes = bytes;
+    Ok(())
+}
+
+async fn read_remote(side: &TargetSide, o: &mut Observed) -> Result<(), CycleError> {
+    let limits = TaskLimits::of_completions();
+    let object = match side.store.get(&side.key(o.id), limits.body_bytes as u64).await {
+        Ok(object) => object,
+        Err(error) if error.kind == StoreErrorKind::ObjectMissing => {
+            o.remote = Remote::Absent;
+            return Ok(());
+        }
+        Err(error) if error.kind == StoreErrorKind::TooLarge => {
+            // Its version is known; what it holds cannot be a completion of ours.
+            if let Some(etag) = o.remote.version() {
+                o.remote = Remote::Object { etag, sha: Sha256::of(b""), meaning: None };
+                return Ok(());
+            }
+            return Err(error.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let id = o.id;
+    let bytes = object.bytes.clone();
+    let (sha, meaning) = blocking(move || {
+        let facts = completion_file(&bytes, id, &limits).ok();
+        let meaning = facts.map(|facts| Meaning { canonical: facts.canonical, data_hash: facts.data_hash });
+        Ok((Sha256::of(&bytes), meaning))
+    })
+    .await?;
+    o.remote = Remote::Object { etag: object.etag, sha, meaning };
+    o.remote_bytes = Some(object.bytes);
+    Ok(())
+}
+
+/// What must be written down before the effect: that these bytes are on their way.
+pub fn note(o: &Observed, action: &CompletionAction) -> Option<CompletionWrite> {
+    let CompletionAction::Push { .. } = action else { return None };
+    let mut recorded = o.row.as_ref().map_or_else(nothing_in_step, |row| row.recorded.clone());
+    recorded.begun = Some(Sha256::of(o.local_bytes.as_deref().unwrap_or_default()));
+    let print = o.row.as_ref().and_then(|row| row.print.clone());
+    let reason = dispute_code(&recorded);
+    Some(CompletionWrite { row: CompletionRow { id: o.id, recorded, print }, reason, detail: String::new() })
+}
+
+fn nothing_in_step() -> Recorded {
+    Recorded {
+        state: RecordedState::Begun,
+        sha: None,
+        etag: None,
+        data_hash: None,
+        disputed: None,
+        resolution: None,
+        begun: None,
+    }
+}
+
+fn dispute_code(recorded: &Recorded) -> String {
+    match recorded.state {
+        RecordedState::Disputed(dispute) => dispute.code().to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Does it. Each may be repeated: the next observation finds what this one left.
+pub async fn effect(road: &TargetRoad, side: &TargetSide, o: Observed, action: CompletionAction) -> Outcome {
+    let id = o.id;
+    match try_effect(road, side, o, &action).await {
+        Ok(Some(receipt)) => {
+            let happened = happened(&receipt, &action, side);
+            Outcome::Done(receipt, happened)
+        }
+        Ok(None) => Outcome::LookAgain(id),
+        Err(error) => Outcome::Failed(id, error),
+    }
+}
+
+async fn try_effect(
+    road: &TargetRoad,
+    side: &TargetSide,
+    o: Observed,
+    action: &CompletionAction,
+) -> Result<Option<CompletionWrite>, CycleError> {
+    keep_the_loser(road, side, &o).await?;
+    match action {
+        CompletionAction::Push { expected } => push(road, side, &o, expected.as_ref()).await,
+        CompletionAction::BringIn => bring_in(road, &o).await,
+        CompletionAction::DeleteObject { etag } => match side.store.delete(&side.key(o.id), etag).await {
+            Ok(()) => Ok(Some(buried(&o, None))),
+            Err(error) if error.kind == StoreErrorKind::PreconditionFailed => Ok(None),
+            Err(error) => Err(error.into()),
+        },
+        CompletionAction::Adopt => Ok(Some(adopted(&o))),
+        CompletionAction::Bury => Ok(Some(buried(&o, o.remote.version().or(recorded_etag(&o))))),
+        CompletionAction::Forget => Ok(Some(buried(&o, None))),
+        CompletionAction::Missing => Ok(Some(restated(&o, RecordedState::Missing, String::new(), String::new()))),
+        CompletionAction::Found => Ok(Some(restated(&o, RecordedState::InStep, String::new(), String::new()))),
+        CompletionAction::Dispute(dispute) => Ok(Some(disputed(&o, *dispute))),
+        CompletionAction::Quarantine { reason, detail } => {
+            Ok(Some(restated(&o, RecordedState::Quarantined, reason.clone(), detail.clone())))
+        }
+    }
+}
+
+async fn push(
+    road: &TargetRoad,
+    side: &TargetSide,
+    o: &Observed,
+    expected: Option<&ETag>,
+) -> Result<Option<CompletionWrite>, CycleError> {
+    let key = side.key(o.id);
+    let Some(bytes) = o.local_bytes.clone() else { return Ok(None) };
+    if !road.preconditions {
+        // The store would not refuse: what is there is looked up, as close to the write as can be.
+        let there = side.store.head(&key).await?.map(|listed| listed.etag);
+        if there.as_ref() != expected {
+            return Ok(None);
+        }
+    }
+    let precondition = expected.map_or(Precondition::Absent, |etag| Precondition::Matches(etag.clone()));
+    let etag = match side.store.put(&key, bytes, &precondition).await {
+        Ok(etag) => etag,
+        Err(error) if matches!(error.kind, StoreErrorKind::PreconditionFailed | StoreErrorKind::ObjectMissing) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(in_step(o.id, sha_and_data(o), Some(etag), o.print)))
+}
+
+async fn bring_in(road: &TargetRoad, o: &Observed) -> Result<Option<CompletionWrite>, CycleError> {
+    let (Some(bytes), Remote::Object { etag, sha, meaning: Some(meaning) }) = (o.remote_bytes.clone(), &o.remote)
+    else {
+        return Ok(None);
+    };
+    let (near, id, expected) = (road.shared.near.clone(), o.id, o.print);
+    let brought = blocking(move || Ok(near.bring_in(id, &bytes, expected.as_ref())?)).await?;
+    let BroughtIn::Done(print, displaced) = brought else { return Ok(None) };
+    if let Some(displaced) = displaced {
+        // Label Studio may have had the old file open: what it wrote into it counts.
+        tokio::time::sleep(road.shared.pace.displaced).await;
+        let kept = blocking(move || {
+            if displaced.is_unchanged().map_err(NearError::from)? {
+                displaced.discard().map_err(NearError::from)?;
+                return Ok(true);
+            }
+            super::directory::take_back(displaced)?;
+            Ok(false)
+        })
+        .await?;
+        if !kept {
+            return Ok(None);
+        }
+    }
+    Ok(Some(in_step(o.id, Some((*sha, meaning.data_hash)), Some(etag.clone()), Some(print))))
+}
+
+/// What a person's decision overrules is kept in the state directory first.
+async fn keep_the_loser(road: &TargetRoad, side: &TargetSide, o: &Observed) -> Result<(), CycleError> {
+    let Some(resolution) = o.row.as_ref().and_then(|row| row.recorded.resolution) else { return Ok(()) };
+    let (loser, side_name) = match resolution {
+        Resolution::Local => {
+            let key = side.key(o.id);
+            let limit = TaskLimits::of_completions().body_bytes as u64;
+            let object = match side.store.get(&key, limit).await {
+                Ok(object) => Some(object.bytes),
+                Err(error) if error.kind == StoreErrorKind::ObjectMissing => None,
+                Err(error) => return Err(error.into()),
+            };
+            (object, "remote")
+        }
+        Resolution::Remote => {
+            let (near, id) = (road.shared.near.clone(), o.id);
+            let limit = TaskLimits::of_completions().body_bytes as u64;
+            (blocking(move || Ok(near.completion(id, limit)?)).await?.map(|c| Bytes::from(c.bytes)), "local")
+        }
+    };
+    let Some(loser) = loser else { return Ok(()) };
+    let dir = road.shared.work_dir.join("losers");
+    let (id, now) = (o.id, road.shared.now());
+    blocking(move || {
+        std::fs::create_dir_all(&dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(&dir)?;
+        std::io::Write::write_all(&mut file, &loser)?;
+        file.as_file().sync_all()?;
+        file.persist(dir.join(format!("{id}-{side_name}-{}.json", now.0))).map_err(|e| e.error)?;
+        std::fs::File::open(&dir)?.sync_all()?;
+        Ok(())
+    })
+    .await
+}
+
+fn sha_and_data(o: &Observed) -> Option<(Sha256, Sha256)> {
+    match &o.local {
+        Local::File { sha, data_hash, .. } => Some((*sha, *data_hash)),
+        _ => o.row.as_ref().and_then(|row| row.recorded.sha.zip(row.recorded.data_hash)),
+    }
+}
+
+fn recorded_etag(o: &Observed) -> Option<ETag> {
+    o.row.as_ref().and_then(|row| row.recorded.etag.clone())
+}
+
+fn in_step(
+    id: TaskId,
+    file: Option<(Sha256, Sha256)>,
+    etag: Option<ETag>,
+    print: Option<Fingerprint>,
+) -> CompletionWrite {
+    let recorded = Recorded {
+        state: RecordedState::InStep,
+        sha: file.map(|(sha, _)| sha),
+        etag,
+        data_hash: file.map(|(_, data)| data),
+        ..nothing_in_step()
+    };
+    let print = print.map(|print| print.to_string());
+    CompletionWrite { row: CompletionRow { id, recorded, print }, reason: String::new(), detail: String::new() }
+}
+
+fn adopted(o: &Observed) -> CompletionWrite {
+    in_step(o.id, sha_and_data(o), o.remote.version().or(recorded_etag(o)), o.print)
+}
+
+/// A tombstone: the data hash stays, so that a file that comes back is known for what it is.
+fn buried(o: &Observed, etag: Option<ETag>) -> CompletionWrite {
+    let data_hash = o.row.as_ref().and_then(|row| row.recorded.data_hash);
+    let recorded = Recorded { state: RecordedState::Buried, etag, data_hash, ..nothing_in_step() };
+    let row = CompletionRow { id: o.id, recorded, print: None };
+    CompletionWrite { row, reason: String::new(), detail: String::new() }
+}
+
+/// What was in step stays recorded, in another state.
+fn restated(o: &Observed, state: RecordedState, reason: String, detail: String) -> CompletionWrite {
+    let mut recorded = o.row.as_ref().map_or_else(nothing_in_step, |row| row.recorded.clone());
+    recorded.state = state;
+    recorded.begun = None;
+    recorded.resolution = None;
+    let sha = match &o.local {
+        Local::File { sha, .. } => Some(*sha),
+        Local::Bad { sha, .. } => *sha,
+        Local::AsRecorded => recorded.sha,
+        Local::Absent | Local::Unread | Local::Unsettled => None,
+    };
+    let disputes = matches!(state, RecordedState::Disputed(_) | RecordedState::Quarantined);
+    recorded.disputed = disputes.then(|| (sha, o.remote.version().or(recorded.etag.clone())));
+    let print = o.print.map(|print| print.to_string());
+    CompletionWrite { row: CompletionRow { id: o.id, recorded, print }, reason, detail }
+}
+
+fn disputed(o: &Observed, dispute: Dispute) -> CompletionWrite {
+    let mut write = restated(o, RecordedState::Disputed(dispute), dispute.code().to_owned(), dispute.text().to_owned());
+    // The object's absence, where it was looked for, is part of what is disputed.
+    if matches!(o.remote, Remote::Absent)
+        && let Some((_, etag)) = &mut write.row.recorded.disputed
+    {
+        *etag = None;
+    }
+    write
+}
+
+fn happened(receipt: &CompletionWrite, action: &CompletionAction, side: &TargetSide) -> Option<Happened> {
+    let id = receipt.row.id;
+    let level = match action {
+        CompletionAction::Dispute(_) | CompletionAction::Quarantine { .. } => Level::Error,
+        CompletionAction::Missing => Level::Warning,
+        _ => Level::Info,
+    };
+    let happened = Happened::new(level, action.kind(), action.line(id)).task(Some(id)).key(&side.key(id));
+    Some(if receipt.reason.is_empty() { happened } else { happened.error(&receipt.reason) })
+}

@@ -1,0 +1,356 @@
+//! A look at completions: the files, what was in step, and, when the target is listed, the objects, in lock step.
+//!
+//! Promise: a listing that failed shows nothing; how much vanished is known before anything is done.
+//! Not here: what is done about it (`target_road`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::CycleError;
+use super::files::{FileErrorKind, Fingerprint, Rest, Settler};
+use super::ledger::{CompletionRow, Ledger, Reader};
+use super::near::NearError;
+use super::shared::Shared;
+use crate::names::{ETag, Sha256, TaskId};
+use crate::store::Listed;
+use crate::store::listing::{Complete, ListingError};
+use crate::sync::completions::{Decision, Local, RecordedState, Remote, TargetPolicy, decide};
+use crate::sync::holds::{Vanish, VanishLimit};
+
+/// Completions read from the ledger at once.
+const ROWS_BATCH: usize = 4_096;
+
+/// A completion that needs something done or looked at.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its task.
+    pub id: TaskId,
+    /// Its row.
+    pub row: Option<CompletionRow>,
+    /// The version of its file.
+    pub print: Option<Fingerprint>,
+    /// What the listing showed.
+    pub remote: Remote,
+}
+
+/// What a look showed.
+#[derive(Debug, Default)]
+pub struct TargetLooked {
+    /// Oldest file first.
+    pub wanted: Vec<Wanted>,
+    /// Files that are not at rest.
+    pub restless: BTreeMap<TaskId, Rest>,
+    /// Left alone, with the reason: `unknown_task`, `remote_only`, `conflict` …
+    pub left: BTreeMap<&'static str, u64>,
+    /// Files of tasks that nobody knows, at most [`UNKNOWN_MAX`].
+    pub unknown: Vec<TaskId>,
+    /// Too many files, or objects, vanished at once.
+    pub vanish: Vec<(&'static str, Vanish)>,
+    /// The highest id in the target.
+    pub highest: Option<TaskId>,
+    /// A file is gone, and only some were looked at: how many are gone must be known first, so look at all.
+    pub look_at_all: bool,
+}
+
+/// Unknown files listed by name; the rest is counted.
+pub const UNKNOWN_MAX: usize = 1_000;
+
+/// What is looked at.
+#[derive(Debug)]
+pub enum Scope {
+    /// These, by name: an event said so, or something is in hand.
+    Some(BTreeSet<TaskId>),
+    /// Every file and every row; the objects are taken to be as recorded.
+    Local,
+    /// Every file, row and object.
+    Full {
+        /// Pages of the target's listing.
+        pages: mpsc::Receiver<Vec<Listed>>,
+        /// Comes when it was whole.
+        whole: oneshot::Receiver<Complete>,
+        /// What every completion's key starts with.
+        prefix: String,
+    },
+}
+
+/// Walks what `scope` names. Blocks.
+pub fn walk(
+    shared: &Shared,
+    scope: Scope,
+    policy: TargetPolicy,
+    settler: &mut Settler,
+) -> Result<TargetLooked, CycleError> {
+    let mut walk = Walk { shared, policy, settler, looked: TargetLooked::default(), seen: Vanishing::default() };
+    match scope {
+        Scope::Some(ids) => {
+            for id in ids {
+                let row = shared.ledger.completion(id)?;
+                let Some(print) = walk.print_of(id)? else { continue };
+                let was_there = row.as_ref().is_some_and(|row| row.recorded.sha.is_some());
+                if print.is_none() && was_there {
+                    walk.looked.look_at_all = true;
+                } else {
+                    walk.one(id, row, print, Remote::Unseen)?;
+                }
+            }
+        }
+        Scope::Local => walk.all(None)?,
+        Scope::Full { pages, whole, prefix } => walk.all(Some(Objects::new(pages, whole, prefix)))?,
+    }
+    let mut looked = walk.looked;
+    walk.seen.judge(&mut looked.vanish);
+    // Oldest first: what waits longest is what would be missed most.
+    looked.wanted.sort_by_key(|wanted| wanted.print.map_or(0, |print| print.mtime_ns));
+    Ok(looked)
+}
+
+struct Walk<'a> {
+    shared: &'a Shared,
+    policy: TargetPolicy,
+    settler: &'a mut Settler,
+    looked: TargetLooked,
+    seen: Vanishing,
+}
+
+impl Walk<'_> {
+    /// The file's version. `None`: a link, a fifo or the like stands there, which is neither a file nor a deletion.
+    fn print_of(&mut self, id: TaskId) -> Result<Option<Option<Fingerprint>>, CycleError> {
+        match self.shared.near.completion_print(id) {
+            Ok(print) => Ok(Some(print)),
+            Err(NearError::File(error)) if error.kind == FileErrorKind::NotAFile => {
+                self.leave(id, "not_a_file");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Files, rows and objects in the order of decimal names.
+    fn all(&mut self, objects: Option<Objects>) -> Result<(), CycleError> {
+        let mut files = self.shared.near.completions()?;
+        files.sort_by_cached_key(TaskId::to_string);
+        let mut files = files.into_iter().peekable();
+        let mut rows = Rows::new(self.shared.ledger.reader()?).peekable();
+        let listed = objects.is_some();
+        let mut objects = objects.map(Iterator::peekable);
+        loop {
+            let file = files.peek().map(ToString::to_string);
+            let row = name_of(&mut rows, |row: &CompletionRow| row.id)?;
+            let object = match &mut objects {
+                Some(objects) => name_of(objects, |object: &(TaskId, ETag)| object.0)?,
+                None => None,
+            };
+            let Some(name) = [&file, &row, &object].into_iter().flatten().min().cloned() else { return Ok(()) };
+            let is = |side: &Option<String>| side.as_ref() == Some(&name);
+            let id = TaskId::parse(&name).expect("the name was made from an id");
+            if is(&file) {
+                files.next();
+            }
+            let taken_row = if is(&row) { rows.next().transpose()? } else { None };
+            let taken = if is(&object) { objects.as_mut().and_then(Iterator::next).transpose()? } else { None };
+            let remote = match taken {
+                Some((_, etag)) => Remote::Version(etag),
+                None if listed => Remote::Absent,
+                None => Remote::Unseen,
+            };
+            if matches!(remote, Remote::Version(_)) {
+                self.looked.highest = self.looked.highest.max(Some(id));
+            }
+            let Some(print) = self.print_of(id)? else { continue };
+            self.one(id, taken_row, print, remote)?;
+        }
+    }
+
+    fn one(
+        &mut self,
+        id: TaskId,
+        row: Option<CompletionRow>,
+        print: Option<Fingerprint>,
+        remote: Remote,
+    ) -> Result<(), CycleError> {
+        let local = self.local(id, row.as_ref(), print);
+        self.seen.count(id, row.as_ref(), &local, &remote);
+        let recorded = row.as_ref().map(|row| &row.recorded);
+        let settled = matches!(local, Local::AsRecorded | Local::Absent);
+        if settled && recorded.is_none() && matches!(remote, Remote::Unseen | Remote::Absent) {
+            return Ok(());
+        }
+        let facts = self.shared.ledger.task_facts(id)?;
+        match decide(recorded, &local, &remote, &facts, self.policy) {
+            Decision::Nothing("") | Decision::Wait => {}
+            Decision::Nothing(why) => self.leave(id, why),
+            Decision::ReadLocal if !facts.known => self.leave(id, "unknown_task"),
+            Decision::ReadLocal | Decision::LookRemote | Decision::ReadRemote | Decision::Act(_) => {
+                self.looked.wanted.push(Wanted { id, row, print, remote });
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, id: TaskId, why: &'static str) {
+        *self.looked.left.entry(why).or_default() += 1;
+        if why == "unknown_task" && self.looked.unknown.len() < UNKNOWN_MAX {
+            self.looked.unknown.push(id);
+        }
+    }
+
+    fn local(&mut self, id: TaskId, row: Option<&CompletionRow>, print: Option<Fingerprint>) -> Local {
+        let name = id.to_string();
+        let Some(print) = print else {
+            self.settler.forget(&name);
+            return Local::Absent;
+        };
+        if row.is_some_and(|row| row.print.as_deref() == Some(&print.to_string())) {
+            return Local::AsRecorded;
+        }
+        match self.settler.look(&name, &print, self.shared.now(), std::time::Instant::now()) {
+            Rest::AtRest => Local::Unread,
+            rest @ (Rest::Settling(_) | Rest::Unsettled(_)) => {
+                self.looked.restless.insert(id, rest);
+                Local::Unsettled
+            }
+        }
+    }
+}
+
+/// What vanished on either side, in this walk.
+#[derive(Default)]
+struct Vanishing {
+    known: u64,
+    files_gone: u64,
+    objects_gone: u64,
+    files: Vec<u8>,
+    objects: Vec<u8>,
+}
+
+impl Vanishing {
+    fn count(&mut self, id: TaskId, row: Option<&CompletionRow>, local: &Local, remote: &Remote) {
+        let Some(row) = row else { return };
+        if row.recorded.state != RecordedState::InStep {
+            return;
+        }
+        self.known += 1;
+        if matches!(local, Local::Absent) {
+            self.files_gone += 1;
+            self.files.extend_from_slice(format!("{id};").as_bytes());
+        }
+        if matches!(remote, Remote::Absent) {
+            self.objects_gone += 1;
+            self.objects.extend_from_slice(format!("{id};").as_bytes());
+        }
+    }
+
+    /// Label Studio's "delete all" of a handful is believed; of ten and more it is asked about.
+    fn judge(self, into: &mut Vec<(&'static str, Vanish)>) {
+        let limit = VanishLimit { percent: 50, hold_empty: false };
+        let files = limit.judge(self.files_gone, self.known, false, Sha256::of(&self.files));
+        let objects = limit.judge(self.objects_gone, self.known, false, Sha256::of(&self.objects));
+        into.extend(files.map(|vanish| ("mass_deletion", vanish)));
+        into.extend(objects.map(|vanish| ("target_mass_removal", vanish)));
+    }
+}
+
+fn name_of<T>(
+    items: &mut Peekable<impl Iterator<Item = Result<T, CycleError>>>,
+    id: impl Fn(&T) -> TaskId,
+) -> Result<Option<String>, CycleError> {
+    match items.peek() {
+        None => Ok(None),
+        Some(Ok(item)) => Ok(Some(id(item).to_string())),
+        Some(Err(_)) => match items.next() {
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Ok(None),
+        },
+    }
+}
+
+/// The ledger's rows, in batches, so that no read is held open.
+struct Rows {
+    reader: Reader,
+    after: String,
+    batch: std::vec::IntoIter<CompletionRow>,
+    ended: bool,
+}
+
+impl Rows {
+    fn new(reader: Reader) -> Self {
+        Self { reader, after: String::new(), batch: Vec::new().into_iter(), ended: false }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<CompletionRow, CycleError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(row) = self.batch.next() {
+            return Some(Ok(row));
+        }
+        if self.ended {
+            return None;
+        }
+        match self.reader.completion_rows(&self.after, ROWS_BATCH) {
+            Ok(batch) => {
+                self.ended = batch.len() < ROWS_BATCH;
+                if let Some(last) = batch.last() {
+                    self.after = last.id.to_string();
+                }
+                self.batch = batch.into_iter();
+                self.batch.next().map(Ok)
+            }
+            Err(error) => {
+                self.ended = true;
+                Some(Err(error.into()))
+            }
+        }
+    }
+}
+
+/// The target's objects that are completions; others are none of ours.
+struct Objects {
+    pages: mpsc::Receiver<Vec<Listed>>,
+    whole: Option<oneshot::Receiver<Complete>>,
+    prefix: String,
+    page: std::vec::IntoIter<Listed>,
+}
+
+impl Objects {
+    fn new(pages: mpsc::Receiver<Vec<Listed>>, whole: oneshot::Receiver<Complete>, prefix: String) -> Self {
+        Self { pages, whole: Some(whole), prefix, page: Vec::new().into_iter() }
+    }
+}
+
+impl Iterator for Objects {
+    type Item = Result<(TaskId, ETag), CycleError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            for listed in self.page.by_ref() {
+                let name = listed.key.as_str().strip_prefix(self.prefix.as_str());
+                if let Some(id) = name.and_then(TaskId::parse) {
+                    return Some(Ok((id, listed.etag)));
+                }
+            }
+            match self.pages.blocking_recv() {
+                Some(page) => self.page = page.into_iter(),
+                // The end of the pages is the end of the listing only with the proof that it was whole.
+                None => {
+                    let whole = self.whole.take()?;
+                    return match whole.blocking_recv() {
+                        Ok(_complete) => None,
+                        Err(_) => Some(Err(ListingError::GivenUp.into())),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// For callers that only have the ledger.
+pub fn in_hand(ledger: &Ledger) -> Result<BTreeSet<TaskId>, CycleError> {
+    Ok(ledger.completions_in_hand(IN_HAND_MAX)?.into_iter().collect())
+}
+
+/// Pushes without receipt that are looked at in one cycle; the rest follow in the next.
+const IN_HAND_MAX: usize = 10_000;

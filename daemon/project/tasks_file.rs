@@ -1,0 +1,201 @@
+//! `tasks.json` as a stream: read entry by entry, written anew with edits.
+//!
+//! Promise: entries that are not ours pass through byte for byte; a file that ends in the middle is torn, never "no
+//! tasks"; memory does not grow with the file.
+//! Not here: opening, replacing and durability (`files`); what an entry means (`sync::near`).
+
+use std::fmt;
+use std::io::{self, BufReader, Read, Write};
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::strict_json::{self, Duplicates, JsonLimits, MAX_OWN_DEPTH};
+use crate::names::{Sha256, TaskId, printable};
+use crate::sync::canon;
+
+/// Why a `tasks.json` cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TasksFileError {
+    /// It ends in the middle: Label Studio is writing it, or died while writing.
+    #[error("tasks.json ends in the middle")]
+    Torn,
+    /// It is whole and no map of ids to tasks.
+    #[error("tasks.json is not a map of task ids to tasks: {0}")]
+    Invalid(String),
+    /// The disk.
+    #[error("tasks.json cannot be read or written")]
+    Io(#[source] io::Error),
+}
+
+/// What to do with an entry that stands in the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Edit {
+    /// It stays as it is.
+    Keep,
+    /// It leaves.
+    Drop,
+    /// This stands there instead.
+    Replace(String),
+}
+
+/// The edits of one replacement.
+pub trait Edits {
+    /// What becomes of an entry that stands in the file.
+    fn edit(&mut self, id: TaskId) -> io::Result<Edit>;
+    /// The next entry to append; `None` at the end. Asked after every entry of the file was seen.
+    fn next_added(&mut self) -> io::Result<Option<(TaskId, String)>>;
+}
+
+/// Walks the entries in file order. An error of `each` ends the walk.
+pub fn scan(file: impl Read, each: &mut dyn FnMut(TaskId, &str) -> io::Result<()>) -> Result<(), TasksFileError> {
+    let mut reader = serde_json::Deserializer::from_reader(BufReader::with_capacity(128 * 1024, file));
+    let mut failure = None;
+    let walked = Entries { each, failure: &mut failure }.deserialize(&mut reader).and_then(|()| reader.end());
+    match (failure, walked) {
+        (Some(error), _) => Err(TasksFileError::Io(error)),
+        (None, Ok(())) => Ok(()),
+        (None, Err(error)) if error.is_eof() => Err(TasksFileError::Torn),
+        (None, Err(error)) if error.is_io() => Err(TasksFileError::Io(error.into())),
+        (None, Err(error)) => Err(TasksFileError::Invalid(printable(&error.to_string()).into_owned())),
+    }
+}
+
+/// Writes the file anew: every entry of `base` as its edit says, then what is added. One entry a line.
+pub fn rewrite(base: Option<&mut dyn Read>, edits: &mut dyn Edits, out: &mut dyn Write) -> Result<(), TasksFileError> {
+    let mut separator: &[u8] = b"{";
+    let mut entry = |out: &mut dyn Write, id: TaskId, text: &str| {
+        out.write_all(separator)?;
+        separator = b",\n";
+        write!(out, "\"{id}\": {text}")
+    };
+    if let Some(base) = base {
+        scan(base, &mut |id, text| match edits.edit(id)? {
+            Edit::Keep => entry(out, id, text),
+            Edit::Drop => Ok(()),
+            Edit::Replace(text) => entry(out, id, &text),
+        })?;
+    }
+    while let Some((id, text)) = edits.next_added().map_err(TasksFileError::Io)? {
+        entry(out, id, &text).map_err(TasksFileError::Io)?;
+    }
+    let end: &[u8] = if separator == b"{" { b"{}" } else { b"}" };
+    out.write_all(end).map_err(TasksFileError::Io)
+}
+
+/// The data of an entry, as Label Studio takes them: what stands under `data`, or the whole entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EntryFacts {
+    /// Hash of the data.
+    pub data_hash: Sha256,
+    /// The first value of the data, at top level, that is a cloud URL.
+    pub url: Option<String>,
+}
+
+/// Reads an entry. What Label Studio could not have written (numbers beyond a double) is hashed as its text.
+pub fn facts(text: &str) -> EntryFacts {
+    let limits = JsonLimits { depth: MAX_OWN_DEPTH, values: usize::MAX };
+    let Ok(value) = strict_json::parse(text, &limits, Duplicates::TakeLast) else {
+        return EntryFacts { data_hash: Sha256::of(text.as_bytes()), url: None };
+    };
+    let data = value.get("data").unwrap_or(&value);
+    let urls = data.as_object().into_iter().flat_map(|map| map.values()).filter_map(|value| value.as_str());
+    let url = urls.into_iter().find(|text| text.starts_with("s3://") || text.starts_with("gs://"));
+    EntryFacts { data_hash: canon::hash(data), url: url.map(str::to_owned) }
+}
+
+struct Entries<'a> {
+    each: &'a mut dyn FnMut(TaskId, &str) -> io::Result<()>,
+    failure: &'a mut Option<io::Error>,
+}
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a map of task ids to tasks")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            let Some(id) = TaskId::parse(&name) else {
+                return Err(A::Error::custom(format_args!("`{}` is no task id", printable(&name))));
+            };
+            let text: Box<RawValue> = map.next_value()?;
+            if !text.get().starts_with('{') {
+                return Err(A::Error::custom(format_args!("task {id} is no object")));
+            }
+            if let Err(error) = (self.each)(id, text.get()) {
+                *self.failure = Some(error);
+                return Err(A::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(u64, String)>, TasksFileError> {
+        let mut seen = Vec::new();
+        scan(text.as_bytes(), &mut |id, text| {
+            seen.push((id.get(), text.to_owned()));
+            Ok(())
+        })?;
+        Ok(seen)
+    }
+
+    #[test]
+    fn l16_a_torn_file_is_never_no_tasks() {
+        let whole = r#"{"0": {"id": 0, "data": {"image": "é"}}, "12": {"image": "x"}}"#;
+        assert_eq!(read(whole).unwrap().len(), 2);
+        for end in (0..whole.len()).filter(|&end| whole.is_char_boundary(end)) {
+            assert!(matches!(read(&whole[..end]), Err(TasksFileError::Torn)), "cut at {end}");
+        }
+        assert!(read("{}").unwrap().is_empty());
+        assert!(matches!(read("{} x"), Err(TasksFileError::Invalid(_))));
+        assert!(matches!(read("[]"), Err(TasksFileError::Invalid(_))));
+        assert!(matches!(read(r#"{"01": {}}"#), Err(TasksFileError::Invalid(_))));
+    }
+
+    struct Some3(Vec<(TaskId, String)>);
+
+    impl Edits for Some3 {
+        fn edit(&mut self, id: TaskId) -> io::Result<Edit> {
+            Ok(match id.get() {
+                1 => Edit::Drop,
+                2 => Edit::Replace("{\"n\":2}".to_owned()),
+                _ => Edit::Keep,
+            })
+        }
+        fn next_added(&mut self) -> io::Result<Option<(TaskId, String)>> {
+            Ok(self.0.pop())
+        }
+    }
+
+    #[test]
+    fn c04_entries_that_are_not_ours_pass_through_byte_for_byte() {
+        let base = r#"{"0":{"data":{"x":0.1000000000000000055511151231257827},"mine":[1e400]}, "1":{}, "2":{}}"#;
+        let mut out = Vec::new();
+        let mut edits = Some3(vec![(TaskId::new(9).unwrap(), "{}".to_owned())]);
+        rewrite(Some(&mut base.as_bytes()), &mut edits, &mut out).unwrap();
+        let expected = "{\"0\": {\"data\":{\"x\":0.1000000000000000055511151231257827},\"mine\":[1e400]},\n\"2\": {\"n\":2},\n\"9\": {}}";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_empty_result_is_an_empty_map() {
+        let mut out = Vec::new();
+        rewrite(None, &mut Some3(Vec::new()), &mut out).unwrap();
+        assert_eq!(out, b"{}");
+    }
+}

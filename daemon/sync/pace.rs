@@ -1,0 +1,69 @@
+//! How long things are waited for. Every wait has its reason here.
+
+use std::time::Duration;
+
+/// The waits of one project.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// A completion is at rest when it did not change for this long: Label Studio writes it in one go, in place.
+    pub rest: Duration,
+    /// Not at rest after this long: listed as `unsettled`.
+    pub unsettled: Duration,
+    /// `tasks.json` is written when Label Studio has not touched it for this long (contract C22).
+    pub quiet: Duration,
+    /// Label Studio touches its files with every page that is open: after this long we write all the same.
+    pub quiet_max: Duration,
+    /// A displaced file is looked at again after this long: Label Studio takes 49 to 100 ms to write 10,000 tasks (C7).
+    pub displaced: Duration,
+    /// Without any event the project directory is looked at this often.
+    pub rescan: Duration,
+    /// The first wait after a failure; it doubles.
+    pub retry_min: Duration,
+    /// The longest wait after failures: an outage that is over is noticed within a minute.
+    pub retry_max: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            rest: Duration::from_millis(250),
+            unsettled: Duration::from_secs(10),
+            quiet: Duration::from_millis(50),
+            quiet_max: Duration::from_secs(2),
+            displaced: Duration::from_secs(1),
+            rescan: Duration::from_secs(10),
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Pace {
+    /// No waits, for tests that have their own order of things.
+    pub fn immediate() -> Self {
+        let zero = Duration::ZERO;
+        Self { rest: zero, quiet: zero, quiet_max: zero, displaced: zero, ..Self::default() }
+    }
+
+    /// How long to wait after `failures` in a row; `jitter` is 0 to 1 and takes up to a quarter off, so that many
+    /// projects do not come back at the same instant.
+    pub fn retry(&self, failures: u64, jitter: f64) -> Duration {
+        let doublings = u32::try_from(failures.saturating_sub(1).min(16)).unwrap_or(16);
+        let wait = self.retry_min.saturating_mul(1 << doublings).min(self.retry_max);
+        wait.mul_f64(1.0 - 0.25 * jitter.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l52_retries_are_bounded_and_spread() {
+        let pace = Pace::default();
+        assert_eq!(pace.retry(1, 0.0), Duration::from_secs(1));
+        assert_eq!(pace.retry(3, 0.0), Duration::from_secs(4));
+        assert_eq!(pace.retry(1_000_000, 0.0), Duration::from_secs(60));
+        assert_eq!(pace.retry(9, 1.0), Duration::from_secs(45));
+    }
+}

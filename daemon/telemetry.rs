@@ -1,0 +1,75 @@
+//! The log: the journal's own protocol, JSON lines, or text; chosen once at start.
+//!
+//! Promise: a key cannot forge a line; a log that cannot be written does not stop the daemon.
+//! Not here: what is logged (`events`).
+
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::control::api::Event;
+use crate::events::Level;
+use crate::settings::LogFormat;
+
+/// Starts the log. `filter`: as `RUST_LOG` is written; ours is `info`.
+pub fn start(format: LogFormat, filter: Option<&str>) {
+    let filter =
+        filter.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info,aws_config=warn"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let stderr = std::io::stderr;
+    let text =
+        || tracing_subscriber::fmt::layer().with_writer(stderr).with_target(false).with_ansi(stderr().is_terminal());
+    let json = || tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(stderr).with_target(false);
+    let started = match format {
+        LogFormat::Text => registry.with(text()).try_init(),
+        LogFormat::Json => registry.with(json()).try_init(),
+        LogFormat::Auto if stderr().is_terminal() => registry.with(text()).try_init(),
+        LogFormat::Auto if !stderr_is_the_journal() => registry.with(json()).try_init(),
+        LogFormat::Auto | LogFormat::Journald => match tracing_journald::layer() {
+            Ok(layer) => {
+                let layer = layer
+                    .with_field_prefix(Some("LABELSYNC".to_owned()))
+                    .with_syslog_identifier("labelsyncd".to_owned());
+                registry.with(layer).try_init()
+            }
+            Err(_) => registry.with(json()).try_init(),
+        },
+    };
+    // A second start (tests run several daemons in one process) keeps the first log.
+    let _already_started = started;
+}
+
+/// systemd names the journal's stream by device and inode.
+#[expect(clippy::disallowed_methods, reason = "the journal's own protocol: JOURNAL_STREAM is in the environment")]
+fn stderr_is_the_journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr().as_fd()) else { return false };
+    named == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+/// One event, one line.
+pub(crate) fn log(level: Level, event: &Event) {
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!(
+                $level,
+                project = event.project.as_deref(),
+                kind = event.kind.as_str(),
+                key = event.key.as_deref(),
+                task = event.task,
+                error = event.error.as_deref(),
+                actor = event.actor.as_deref(),
+                "{}",
+                event.message
+            )
+        };
+    }
+    match level {
+        Level::Info | Level::Notice => line!(tracing::Level::INFO),
+        Level::Warning => line!(tracing::Level::WARN),
+        Level::Error => line!(tracing::Level::ERROR),
+    }
+}
