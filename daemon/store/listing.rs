@@ -1,11 +1,23 @@
 //! One complete listing, in byte order, from a store that may fail, repeat itself or list out of order.
 //!
 //! Promise: [`Complete`] exists only when the last page was seen, every page was new, and every key came in
-//! strictly ascending byte order. Memory does not grow with the bucket.
+//! strictly ascending byte order. Memory does not grow with the bucket, requests are bounded.
+//! Not here: sorting itself (`sorting`), what the objects are for.
+
+use std::path::PathBuf;
 
 use tokio::sync::mpsc;
 
-use super::{ListRequest, Listed, Store, StoreError};
+use super::sorting::{self, SortError, SortingFile};
+use super::{ListRequest, Listed, PageToken, Store, StoreError, StoreErrorKind};
+use crate::names::Key;
+
+/// Empty pages in a row that are still believed: a server that filters after it counts may give some,
+/// one that gives hundreds makes no progress.
+const MAX_EMPTY_PAGES: u32 = 100;
+
+/// Pages that are fetched ahead of who takes them: one in the channel while the next is on its way.
+pub const PAGES_AHEAD: usize = 1;
 
 /// Proof that a whole listing was seen; only [`walk`] makes it.
 #[derive(Debug)]
@@ -29,7 +41,7 @@ pub enum ListingError {
     #[error("the listing is not in byte order at `{after}`")]
     OutOfOrder {
         /// The key that stands where a larger one was expected.
-        after: crate::names::Key,
+        after: Key,
     },
     /// The sorting file failed.
     #[error("cannot sort the listing in {dir}")]
@@ -51,16 +63,194 @@ pub enum Order {
     /// Pages are passed on as they come; the first key out of order is [`ListingError::OutOfOrder`].
     Check,
     /// Everything is sorted in a file of this directory first (for stores that were seen to list out of order).
-    Sort(std::path::PathBuf),
+    Sort(PathBuf),
 }
 
-/// Lists everything that `request` names into `pages`.
+/// Lists everything that `request` names into `pages`; a full channel holds it back.
 pub async fn walk(
     store: &dyn Store,
     request: &ListRequest,
     order: &Order,
     pages: mpsc::Sender<Vec<Listed>>,
 ) -> Result<Complete, ListingError> {
-    let _ = (store, request, order, pages);
-    Err(ListingError::GivenUp)
+    match order {
+        Order::Check => checked(store, request, &pages).await,
+        Order::Sort(dir) => {
+            sorted(store, request, dir.clone(), &pages).await.map_err(|error| error.in_dir(&dir.display().to_string()))
+        }
+    }
 }
+
+/// The whole listing in memory; for tests and for listings that are known to be small.
+pub async fn collect(store: &dyn Store, request: &ListRequest, order: &Order) -> Result<Vec<Listed>, ListingError> {
+    let (sender, mut receiver) = mpsc::channel(PAGES_AHEAD);
+    let take = async {
+        let mut all = Vec::new();
+        while let Some(page) = receiver.recv().await {
+            all.extend(page);
+        }
+        all
+    };
+    let (complete, all) = tokio::join!(walk(store, request, order, sender), take);
+    complete.map(|Complete(())| all)
+}
+
+async fn checked(
+    store: &dyn Store,
+    request: &ListRequest,
+    pages: &mpsc::Sender<Vec<Listed>>,
+) -> Result<Complete, ListingError> {
+    let mut pager = Pager::new(store, request);
+    let mut last: Option<Key> = None;
+    while let Some(objects) = pager.next().await? {
+        for object in &objects {
+            if last.as_ref().is_some_and(|last| *last >= object.key) {
+                return Err(ListingError::OutOfOrder { after: object.key.clone() });
+            }
+            last = Some(object.key.clone());
+        }
+        send(pages, objects).await?;
+    }
+    Ok(Complete(()))
+}
+
+async fn sorted(
+    store: &dyn Store,
+    request: &ListRequest,
+    dir: PathBuf,
+    pages: &mpsc::Sender<Vec<Listed>>,
+) -> Result<Complete, SortedError> {
+    let mut pager = Pager::new(store, request);
+    let mut file = blocking(move || SortingFile::create(&dir)).await?;
+    while let Some(objects) = pager.next().await? {
+        file = blocking(move || file.add(&objects).map(|()| file)).await?;
+    }
+    let mut after: Option<Key> = None;
+    loop {
+        let from = after.take();
+        let (back, objects) = blocking(move || file.page(from.as_ref()).map(|page| (file, page))).await?;
+        file = back;
+        let Some(last) = objects.last() else { return Ok(Complete(())) };
+        after = Some(last.key.clone());
+        send(pages, objects).await?;
+    }
+}
+
+/// A failure of the sorted walk before it is known where the sorting file was.
+enum SortedError {
+    Listing(ListingError),
+    Sort(SortError),
+}
+
+impl SortedError {
+    fn in_dir(self, dir: &str) -> ListingError {
+        match self {
+            Self::Listing(error) => error,
+            Self::Sort(error) => ListingError::Sort { dir: dir.to_owned(), source: error.into() },
+        }
+    }
+}
+
+impl From<ListingError> for SortedError {
+    fn from(error: ListingError) -> Self {
+        Self::Listing(error)
+    }
+}
+
+impl From<SortError> for SortedError {
+    fn from(error: SortError) -> Self {
+        Self::Sort(error)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SortError> + Send + 'static,
+) -> Result<T, SortError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(sorting::interrupted()),
+    }
+}
+
+async fn send(pages: &mpsc::Sender<Vec<Listed>>, objects: Vec<Listed>) -> Result<(), ListingError> {
+    if objects.is_empty() {
+        return Ok(());
+    }
+    pages.send(objects).await.map_err(|_| ListingError::GivenUp)
+}
+
+/// Asks for page after page and ends by itself where a store goes round in circles.
+struct Pager<'a> {
+    store: &'a dyn Store,
+    request: &'a ListRequest,
+    next: Next,
+    circle: Circle,
+    empty_pages: u32,
+}
+
+enum Next {
+    Start,
+    At(PageToken),
+    End,
+}
+
+impl<'a> Pager<'a> {
+    fn new(store: &'a dyn Store, request: &'a ListRequest) -> Self {
+        Self { store, request, next: Next::Start, circle: Circle::default(), empty_pages: 0 }
+    }
+
+    /// `None` after the last page.
+    async fn next(&mut self) -> Result<Option<Vec<Listed>>, ListingError> {
+        let token = match &self.next {
+            Next::Start => None,
+            Next::At(token) => Some(token),
+            Next::End => return Ok(None),
+        };
+        let page = self.store.list_page(self.request, token).await?;
+        self.empty_pages = if page.objects.is_empty() { self.empty_pages + 1 } else { 0 };
+        let Some(token) = page.next else {
+            self.next = Next::End;
+            return Ok(Some(page.objects));
+        };
+        if self.circle.closes(&token) {
+            return Err(self.malformed("the same page token came twice"));
+        }
+        if self.empty_pages >= MAX_EMPTY_PAGES {
+            return Err(self.malformed("page after page is empty and none is the last"));
+        }
+        self.next = Next::At(token);
+        Ok(Some(page.objects))
+    }
+
+    fn malformed(&self, detail: &str) -> ListingError {
+        let url = format!("{}/{}", self.store.root(), self.request.prefix);
+        StoreError::new(StoreErrorKind::Malformed, "list", url, detail).into()
+    }
+}
+
+/// Finds a repeated token without keeping all of them (Brent): an immediate repeat at once, a circle of any
+/// length before it was walked three times.
+#[derive(Default)]
+struct Circle {
+    last: Option<PageToken>,
+    kept: Option<PageToken>,
+    steps: u64,
+}
+
+impl Circle {
+    fn closes(&mut self, token: &PageToken) -> bool {
+        if self.last.as_ref() == Some(token) || self.kept.as_ref() == Some(token) {
+            return true;
+        }
+        self.steps += 1;
+        if self.steps.is_power_of_two() {
+            self.kept = Some(token.clone());
+        }
+        self.last = Some(token.clone());
+        false
+    }
+}
+
+#[cfg(test)]
+#[path = "listing_tests.rs"]
+mod tests;

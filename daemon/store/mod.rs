@@ -4,10 +4,12 @@
 //! or is reported as [`StoreErrorKind::OutcomeUnknown`]. One contract test serves every kind (`tests/stores.rs`).
 //! Not here: tasks, completions, what any object means.
 
+pub mod faulty;
 pub mod listing;
 pub mod local;
 pub mod memory;
 pub mod s3;
+mod sorting;
 
 use std::fmt;
 use std::time::Duration;
