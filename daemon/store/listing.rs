@@ -146,7 +146,7 @@ impl SortedError {
     fn in_dir(self, dir: &str) -> ListingError {
         match self {
             Self::Listing(error) => error,
-            Self::Sort(error) => ListingError::Sort { dir: dir.to_owned(), source: error.into() },
+            Self::Sort(error) => ListingError::Sort { dir: dir.to_owned(), source: error },
         }
     }
 }

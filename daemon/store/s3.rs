@@ -1,1 +1,410 @@
-//! stub
+//! S3 buckets and what speaks their protocol, through the official SDK.
+//!
+//! Promise: keys are exact on the way out and in; a listing is whole or an error; every wait ends; a write is
+//! sent once, under its precondition and with a checksum; refused credentials are read again without a restart.
+//! Not here: whole listings (`listing`), what any object means.
+
+mod client;
+mod error;
+mod page;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, EncodingType};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use client::S3Limits;
+
+use self::error::{Asked, chain, explain, is_without_reason};
+use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
+use crate::names::{ETag, Key};
+use crate::settings::S3Settings;
+
+/// Keys on a page: S3 gives no more.
+const PAGE_KEYS: i32 = 1000;
+
+/// The first wait before a request is made again; doubled each time, with jitter, so that many daemons do not
+/// come back together.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest wait inside of a request. Whoever is asked to wait longer says so to the cycle instead.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// A bucket.
+pub struct S3Store {
+    settings: S3Settings,
+    limits: S3Limits,
+    root: String,
+    current: Mutex<Current>,
+    /// The server answered `NotImplemented` to a conditional delete.
+    deletes_without_condition: AtomicBool,
+}
+
+/// The client in use. It keeps credentials, and some of their providers keep files' contents for ever; so it is
+/// made anew when the store refuses them.
+struct Current {
+    client: Client,
+    generation: u64,
+    since: Instant,
+}
+
+impl S3Store {
+    /// A store for this bucket; asks nothing of the network. [`Kind::Configuration`] where it can't work.
+    pub async fn connect(settings: &S3Settings) -> Result<Self, StoreError> {
+        Self::connect_with(settings, S3Limits::default()).await
+    }
+
+    /// The same with other limits.
+    pub async fn connect_with(settings: &S3Settings, limits: S3Limits) -> Result<Self, StoreError> {
+        let client = client::build(settings, &limits).await?;
+        Ok(Self {
+            settings: settings.clone(),
+            limits,
+            root: format!("s3://{}", settings.bucket),
+            current: Mutex::new(Current { client, generation: 0, since: Instant::now() }),
+            deletes_without_condition: AtomicBool::new(false),
+        })
+    }
+
+    fn asked(&self, operation: &'static str, key: &Key) -> Asked {
+        Asked { operation, url: self.url(key) }
+    }
+
+    /// A client newer than this generation, if credentials may be looked up again now.
+    async fn renew(&self, generation: u64) -> bool {
+        let mut current = self.current.lock().await;
+        if current.generation > generation {
+            return true;
+        }
+        if current.since.elapsed() < self.limits.renew_every {
+            return false;
+        }
+        let Ok(client) = client::build(&self.settings, &self.limits).await else { return false };
+        *current = Current { client, generation: generation + 1, since: Instant::now() };
+        true
+    }
+
+    async fn list_once(
+        &self,
+        client: &Client,
+        request: &ListRequest,
+        token: Option<&PageToken>,
+    ) -> Result<Page, StoreError> {
+        let asked = Asked { operation: "list", url: format!("{}/{}", self.root, request.prefix) };
+        let answer = client
+            .list_objects_v2()
+            .bucket(&self.settings.bucket)
+            .encoding_type(EncodingType::Url)
+            .max_keys(PAGE_KEYS)
+            .set_prefix(Some(request.prefix.clone()).filter(|prefix| !prefix.is_empty()))
+            .set_delimiter(request.one_level.then(|| "/".to_owned()))
+            .set_continuation_token(token.map(|PageToken(token)| token.clone()))
+            .customize()
+            .interceptor(page::WholeListing)
+            .send()
+            .await
+            .map_err(|error| explain(&asked, &error))?;
+        page::read(&asked, &self.settings.bucket, request, &answer)
+    }
+
+    /// The answer's head; the body is still to be read, and is no larger than the limit if its length is known.
+    async fn open(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<Opened, StoreError> {
+        let asked = self.asked("read", key);
+        let sent = client.get_object().bucket(&self.settings.bucket).key(key.as_str()).send().await;
+        let answer = sent.map_err(|error| explain(&asked, &error))?;
+        let announced_bytes = announced(&answer);
+        if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > limit_bytes) {
+            return Err(asked.failed(Kind::TooLarge, format!("{bytes} bytes, the limit is {limit_bytes}")));
+        }
+        let Some(etag) = page::version(answer.e_tag()) else {
+            return Err(asked.failed(Kind::Malformed, "the answer has no ETag"));
+        };
+        let deadline = Instant::now() + self.limits.transfer(announced_bytes.unwrap_or(limit_bytes));
+        Ok(Opened {
+            asked,
+            etag,
+            body: answer.body,
+            announced_bytes,
+            limit_bytes,
+            read_bytes: 0,
+            silence: self.limits.silence,
+            deadline,
+        })
+    }
+
+    async fn get_once(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
+        let mut opened = self.open(client, key, limit_bytes).await?;
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = opened.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Object { bytes: bytes.freeze(), etag: opened.etag })
+    }
+
+    async fn head_once(&self, client: &Client, key: &Key) -> Result<Option<Listed>, StoreError> {
+        let asked = self.asked("look up", key);
+        let sent = client.head_object().bucket(&self.settings.bucket).key(key.as_str()).send().await;
+        let (size, etag) = match sent {
+            Ok(answer) => (answer.content_length(), page::version(answer.e_tag())),
+            // An answer to HEAD has no body, so no reason: a missing bucket looks like a missing object.
+            Err(error) if is_without_reason(&error) => {
+                let sent = client.get_object().bucket(&self.settings.bucket).key(key.as_str()).send().await;
+                match sent.map_err(|error| explain(&asked, &error)) {
+                    Ok(answer) => (answer.content_length(), page::version(answer.e_tag())),
+                    Err(error) if error.kind == Kind::ObjectMissing => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => return Err(explain(&asked, &error)),
+        };
+        let size_bytes = size.and_then(|size| u64::try_from(size).ok());
+        let (Some(size_bytes), Some(etag)) = (size_bytes, etag) else {
+            return Err(asked.failed(Kind::Malformed, "the answer has no ETag or no length"));
+        };
+        Ok(Some(Listed { key: key.clone(), etag, size_bytes }))
+    }
+
+    async fn put_once(
+        &self,
+        client: &Client,
+        key: &Key,
+        bytes: Bytes,
+        precondition: &Precondition,
+    ) -> Result<ETag, StoreError> {
+        let asked = self.asked("write", key);
+        let waits = aws_sdk_s3::Config::builder().timeout_config(self.limits.timeouts(bytes.len() as u64));
+        let put = client
+            .put_object()
+            .bucket(&self.settings.bucket)
+            .key(key.as_str())
+            .checksum_algorithm(ChecksumAlgorithm::Crc32C)
+            .body(ByteStream::from(bytes));
+        let put = match precondition {
+            Precondition::Absent => put.if_none_match("*"),
+            Precondition::Matches(etag) => put.if_match(etag.as_str()),
+        };
+        let answer = put.customize().config_override(waits).send().await.map_err(|error| {
+            let mut error = explain(&asked, &error);
+            if error.kind == Kind::ObjectMissing {
+                // `If-Match` where there is nothing to match.
+                error.kind = Kind::PreconditionFailed;
+            }
+            error
+        })?;
+        page::version(answer.e_tag()).ok_or_else(|| asked.failed(Kind::OutcomeUnknown, "the answer has no ETag"))
+    }
+
+    async fn delete_once(&self, client: &Client, key: &Key, etag: &ETag) -> Result<(), StoreError> {
+        let asked = self.asked("delete", key);
+        // Many servers ignore the condition of a delete, so the version is compared here as well.
+        let there = self.head_once(client, key).await.map_err(|error| StoreError { operation: "delete", ..error })?;
+        let Some(there) = there else { return Ok(()) };
+        if there.etag != *etag {
+            return Err(asked.failed(Kind::PreconditionFailed, "the object has another version"));
+        }
+        let delete = client.delete_object().bucket(&self.settings.bucket).key(key.as_str());
+        let conditional = !self.deletes_without_condition.load(Ordering::Relaxed);
+        let sent = delete.clone().set_if_match(conditional.then(|| etag.as_str().to_owned())).send().await;
+        let Err(error) = sent else { return Ok(()) };
+        let is_unknown_there = error.raw_response().is_some_and(|raw| raw.status().as_u16() == 501);
+        if conditional && is_unknown_there {
+            self.deletes_without_condition.store(true, Ordering::Relaxed);
+            return delete.send().await.map(drop).map_err(|error| explain(&asked, &error));
+        }
+        match explain(&asked, &error) {
+            gone if gone.kind == Kind::ObjectMissing => Ok(()),
+            failed => Err(failed),
+        }
+    }
+}
+
+fn announced(answer: &GetObjectOutput) -> Option<u64> {
+    answer.content_length().and_then(|length| u64::try_from(length).ok())
+}
+
+/// An object whose body is being read.
+struct Opened {
+    asked: Asked,
+    etag: ETag,
+    body: ByteStream,
+    announced_bytes: Option<u64>,
+    limit_bytes: u64,
+    read_bytes: u64,
+    silence: Duration,
+    deadline: Instant,
+}
+
+impl Opened {
+    /// The next piece of the body; `None` when all of it was read and its length is right.
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let waited = timeout_at(self.deadline, timeout(self.silence, self.body.next())).await;
+        let Ok(Ok(piece)) = waited else {
+            return Err(self.asked.failed(Kind::Unreachable, "the body stopped in the middle"));
+        };
+        let Some(piece) = piece else { return self.end() };
+        let piece = piece.map_err(|error| self.broken(&error))?;
+        self.read_bytes += piece.len() as u64;
+        if self.read_bytes > self.limit_bytes {
+            return Err(self.asked.failed(Kind::TooLarge, format!("the limit is {} bytes", self.limit_bytes)));
+        }
+        Ok(Some(piece))
+    }
+
+    fn end(&self) -> Result<Option<Bytes>, StoreError> {
+        match self.announced_bytes {
+            Some(bytes) if bytes != self.read_bytes => {
+                Err(self.asked.failed(Kind::Unreachable, format!("{} of {bytes} bytes came", self.read_bytes)))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    fn broken(&self, error: &(dyn std::error::Error + 'static)) -> StoreError {
+        if chain(error).any(|error| error.to_string().contains("checksum")) {
+            return self.asked.failed(Kind::Malformed, "the body does not have its checksum");
+        }
+        self.asked.failed(Kind::Unreachable, "the body ended early")
+    }
+}
+
+/// The tries of one request.
+struct Tries<'a> {
+    store: &'a S3Store,
+    waits: ExponentialBackoff,
+    generation: u64,
+    renewed: bool,
+}
+
+impl<'a> Tries<'a> {
+    /// A request that changes nothing may be sent a few times, a write once.
+    fn new(store: &'a S3Store, attempts: u32) -> Self {
+        let waits = ExponentialBuilder::default()
+            .with_min_delay(FIRST_WAIT)
+            .with_max_delay(MAX_WAIT)
+            .with_max_times(attempts.saturating_sub(1) as usize)
+            .with_jitter()
+            .build();
+        Self { store, waits, generation: 0, renewed: false }
+    }
+
+    async fn client(&mut self) -> Client {
+        let current = self.store.current.lock().await;
+        self.generation = current.generation;
+        current.client.clone()
+    }
+
+    /// Waits until the request may be made again, or gives the error back.
+    async fn again_after(&mut self, error: StoreError) -> Result<(), StoreError> {
+        if matches!(error.kind, Kind::Auth | Kind::Configuration) && !self.renewed {
+            // The store refused the request as it stood: it can be sent again, writes too.
+            self.renewed = true;
+            return if self.store.renew(self.generation).await { Ok(()) } else { Err(error) };
+        }
+        if !matches!(error.kind, Kind::Unreachable | Kind::Throttled) {
+            return Err(error);
+        }
+        let Some(wait) = self.waits.next() else { return Err(error) };
+        let wait = wait.max(error.retry_after.unwrap_or_default());
+        if wait > 2 * MAX_WAIT {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn root(&self) -> &str {
+        &self.root
+    }
+
+    async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
+        let mut tries = Tries::new(self, self.limits.attempts);
+        loop {
+            match self.list_once(&tries.client().await, request, token).await {
+                Ok(page) => return Ok(page),
+                Err(error) => tries.again_after(error).await?,
+            }
+        }
+    }
+
+    async fn get(&self, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
+        let mut tries = Tries::new(self, self.limits.attempts);
+        loop {
+            match self.get_once(&tries.client().await, key, limit_bytes).await {
+                Ok(object) => return Ok(object),
+                Err(error) => tries.again_after(error).await?,
+            }
+        }
+    }
+
+    async fn get_to(
+        &self,
+        key: &Key,
+        limit_bytes: u64,
+        sink: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<ETag, StoreError> {
+        let mut tries = Tries::new(self, self.limits.attempts);
+        let mut opened = loop {
+            match self.open(&tries.client().await, key, limit_bytes).await {
+                Ok(opened) => break opened,
+                Err(error) => tries.again_after(error).await?,
+            }
+        };
+        // From here on the sink holds pieces: no second try.
+        while let Some(piece) = opened.next().await? {
+            let written = sink.write_all(&piece).await;
+            written.map_err(|cause| self.asked("read", key).failed(Kind::Io, "the copy").because(cause))?;
+        }
+        let flushed = sink.flush().await;
+        flushed.map_err(|cause| self.asked("read", key).failed(Kind::Io, "the copy").because(cause))?;
+        Ok(opened.etag)
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<Listed>, StoreError> {
+        let mut tries = Tries::new(self, self.limits.attempts);
+        loop {
+            match self.head_once(&tries.client().await, key).await {
+                Ok(listed) => return Ok(listed),
+                Err(error) => tries.again_after(error).await?,
+            }
+        }
+    }
+
+    async fn put(&self, key: &Key, bytes: Bytes, precondition: &Precondition) -> Result<ETag, StoreError> {
+        let mut tries = Tries::new(self, 1);
+        loop {
+            match self.put_once(&tries.client().await, key, bytes.clone(), precondition).await {
+                Ok(etag) => return Ok(etag),
+                Err(error) => tries.again_after(error).await?,
+            }
+        }
+    }
+
+    async fn delete(&self, key: &Key, etag: &ETag) -> Result<(), StoreError> {
+        let mut tries = Tries::new(self, 1);
+        loop {
+            match self.delete_once(&tries.client().await, key, etag).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tries.again_after(error).await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! What the SDK's errors mean: each becomes one [`StoreErrorKind`].
+//!
+//! Promise: no text of the answer, no address and no secret gets into an error, only its status and code;
+//! a write whose answer was not seen is `OutcomeUnknown`, unless it surely was not sent.
+//! Not here: whether to try again.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{BuildError, ConnectorError, ProvideErrorMetadata, SdkError};
+
+use super::super::{StoreError, StoreErrorKind as Kind};
+
+/// Longest wait that a server's `Retry-After` is believed: an hour; more is taken for a mistake.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Longest error code or region name that is shown: AWS's longest have under 50 characters.
+const MAX_WORD_CHARS: usize = 64;
+
+/// What was asked of the store.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// `list`, `read`, `look up`, `write`, `delete`.
+    pub operation: &'static str,
+    /// What it was about.
+    pub url: String,
+}
+
+impl Asked {
+    /// An error of this request.
+    pub fn failed(&self, kind: Kind, detail: impl Into<String>) -> StoreError {
+        StoreError::new(kind, self.operation, self.url.clone(), detail)
+    }
+
+    fn changes_something(&self) -> bool {
+        matches!(self.operation, "write" | "delete")
+    }
+
+    fn is_about_an_object(&self) -> bool {
+        self.operation != "list"
+    }
+
+    /// No usable answer came: a read can be repeated, a write may have happened.
+    fn no_answer(&self) -> Kind {
+        if self.changes_something() { Kind::OutcomeUnknown } else { Kind::Unreachable }
+    }
+
+    /// The answer makes no sense: a write may have happened all the same.
+    fn no_sense(&self) -> Kind {
+        if self.changes_something() { Kind::OutcomeUnknown } else { Kind::Malformed }
+    }
+}
+
+/// The SDK's error as ours.
+pub(super) fn explain<E>(asked: &Asked, error: &SdkError<E, HttpResponse>) -> StoreError
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
+    match error {
+        SdkError::ConstructionFailure(_) => unsendable(asked, error),
+        SdkError::TimeoutError(_) => asked.failed(asked.no_answer(), "no answer in time"),
+        SdkError::DispatchFailure(failure) => undelivered(asked, error, failure.as_connector_error()),
+        SdkError::ResponseError(_) => broken_answer(asked, error),
+        SdkError::ServiceError(service) => Answer::of(service.raw(), service.err().code()).explain(asked),
+        _ => asked.failed(asked.no_answer(), "an error that this version does not know"),
+    }
+}
+
+/// Whether the error has a status but no code, as every answer to HEAD: another request must tell why.
+pub(super) fn is_without_reason<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let SdkError::ServiceError(service) = error else { return false };
+    let status = service.raw().status().as_u16();
+    (300..500).contains(&status) && !matches!(status, 412 | 429)
+}
+
+fn unsendable(asked: &Asked, error: &(dyn Error + 'static)) -> StoreError {
+    if asked.is_about_an_object() && find::<BuildError>(error).is_some() {
+        return asked.failed(Kind::UnsupportedKey, "no request can be made for this key");
+    }
+    asked.failed(Kind::Configuration, "no request can be made with these settings")
+}
+
+fn undelivered(asked: &Asked, error: &(dyn Error + 'static), connector: Option<&ConnectorError>) -> StoreError {
+    if let Some(credentials) = find::<CredentialsError>(error) {
+        let (kind, detail) = no_credentials(credentials);
+        return asked.failed(kind, detail);
+    }
+    let texts = texts(error);
+    if texts.contains("invalid peer certificate") || texts.contains("certificate") {
+        return asked.failed(Kind::Unreachable, "the server's TLS certificate is not trusted");
+    }
+    if texts.contains("dns error") || texts.contains("failed to lookup address") {
+        return asked.failed(Kind::Unreachable, "the endpoint's name cannot be resolved");
+    }
+    if let Some(cause) = find::<io::Error>(error) {
+        let kind = if was_not_sent(cause.kind()) { Kind::Unreachable } else { asked.no_answer() };
+        return asked.failed(kind, cause.kind().to_string());
+    }
+    match connector {
+        // The SDK gives no other limit to the connector than the one for connecting.
+        Some(failure) if failure.is_timeout() => asked.failed(Kind::Unreachable, "no connection in time"),
+        Some(failure) if failure.is_io() => asked.failed(asked.no_answer(), "the connection was lost"),
+        Some(failure) if failure.is_user() => asked.failed(Kind::Configuration, "no request can be made"),
+        Some(_) | None => asked.failed(asked.no_answer(), "the connection was lost"),
+    }
+}
+
+/// Failures of connecting: not a byte of the request left.
+fn was_not_sent(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+/// Only which kind of failure: what a credential process or a metadata service said may hold secrets.
+fn no_credentials(error: &CredentialsError) -> (Kind, &'static str) {
+    match error {
+        CredentialsError::CredentialsNotLoaded(_) => (Kind::Auth, "no credentials found"),
+        CredentialsError::ProviderTimedOut(_) => (Kind::Auth, "the credentials' provider gave no answer in time"),
+        CredentialsError::InvalidConfiguration(_) => {
+            (Kind::Configuration, "the profile or another setting of the credentials is not valid")
+        }
+        CredentialsError::ProviderError(_) => (Kind::Auth, "the credentials' provider failed"),
+        _ => (Kind::Auth, "the credentials could not be loaded"),
+    }
+}
+
+fn broken_answer(asked: &Asked, error: &(dyn Error + 'static)) -> StoreError {
+    if let Some(reason) = find::<NotAListing>(error) {
+        return asked.failed(asked.no_sense(), reason.to_string());
+    }
+    if find::<io::Error>(error).is_some() || find::<hyper::Error>(error).is_some() {
+        return asked.failed(asked.no_answer(), "the answer ended early");
+    }
+    asked.failed(asked.no_sense(), "the answer cannot be read")
+}
+
+/// An answer that cannot be a whole listing, found before the SDK reads it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer is no whole listing")]
+pub(super) struct NotAListing;
+
+/// What of an answer tells its meaning.
+struct Answer {
+    status: u16,
+    code: String,
+    is_page: bool,
+    region: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Answer {
+    fn of(raw: &HttpResponse, code: Option<&str>) -> Self {
+        let header = |name: &str| raw.headers().get(name);
+        let is_page = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+        Self {
+            status: raw.status().as_u16(),
+            code: code.and_then(word).unwrap_or_default(),
+            is_page,
+            region: header("x-amz-bucket-region").and_then(word),
+            retry_after: header("retry-after").and_then(seconds),
+        }
+    }
+
+    fn explain(self, asked: &Asked) -> StoreError {
+        let kind = by_code(&self.code).unwrap_or_else(|| self.by_status(asked));
+        let mut detail = self.status.to_string();
+        if !self.code.is_empty() {
+            detail.push(' ');
+            detail.push_str(&self.code);
+        } else if self.is_page {
+            detail.push_str(" with a web page");
+        }
+        if let (Kind::RegionMismatch, Some(region)) = (kind, &self.region) {
+            detail.push_str("; the bucket is in ");
+            detail.push_str(region);
+        }
+        StoreError { retry_after: self.retry_after, ..asked.failed(kind, detail) }
+    }
+
+    fn by_status(&self, asked: &Asked) -> Kind {
+        match self.status {
+            412 | 409 => Kind::PreconditionFailed,
+            429 => Kind::Throttled,
+            503 if !asked.changes_something() => Kind::Throttled,
+            408 | 500.. => asked.no_answer(),
+            ..300 => asked.no_sense(),
+            301 | 307 | 308 if self.region.is_some() || !self.is_page => Kind::RegionMismatch,
+            300..400 => Kind::Malformed,
+            // A proxy, a captive portal or a website endpoint, not the storage API.
+            _ if self.is_page => Kind::Malformed,
+            401 => Kind::Auth,
+            403 => Kind::AccessDenied,
+            404 if asked.is_about_an_object() => Kind::ObjectMissing,
+            404 => Kind::BucketMissing,
+            400 if self.region.is_some() => Kind::RegionMismatch,
+            _ if asked.is_about_an_object() => Kind::UnsupportedKey,
+            _ => Kind::Configuration,
+        }
+    }
+}
+
+fn by_code(code: &str) -> Option<Kind> {
+    Some(match code {
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "TokenRefreshRequired"
+        | "InvalidToken"
+        | "InvalidSecurity"
+        | "InvalidClientTokenId"
+        | "MissingSecurityHeader"
+        | "MissingAuthenticationToken"
+        | "UnrecognizedClientException" => Kind::Auth,
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "NotSignedUp" | "InvalidObjectState" => {
+            Kind::AccessDenied
+        }
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "Redirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException"
+        | "IncorrectEndpoint" => Kind::RegionMismatch,
+        "NoSuchBucket" | "InvalidBucketName" => Kind::BucketMissing,
+        "NoSuchKey" | "NoSuchVersion" => Kind::ObjectMissing,
+        "PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted" => Kind::PreconditionFailed,
+        "RequestTimeTooSkewed" => Kind::ClockSkew,
+        "SlowDown"
+        | "ServiceUnavailable"
+        | "Throttling"
+        | "ThrottlingException"
+        | "RequestThrottled"
+        | "RequestLimitExceeded"
+        | "TooManyRequests"
+        | "BandwidthLimitExceeded" => Kind::Throttled,
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "IncompleteBody"
+        | "XAmzContentChecksumMismatch" => Kind::Malformed,
+        "RequestTimeout" => Kind::Unreachable,
+        "EntityTooLarge" => Kind::TooLarge,
+        "KeyTooLongError" | "InvalidURI" | "InvalidObjectName" | "XMinioInvalidObjectName" => Kind::UnsupportedKey,
+        _ => return None,
+    })
+}
+
+/// A short word of the server that may be shown: letters, digits, `.`, `_` and `-`.
+fn word(text: &str) -> Option<String> {
+    let fits = !text.is_empty()
+        && text.len() <= MAX_WORD_CHARS
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    fits.then(|| text.to_owned())
+}
+
+/// `Retry-After` in seconds; a date is not read, no storage sends one.
+fn seconds(text: &str) -> Option<Duration> {
+    let wait = text.trim().parse().ok().map(Duration::from_secs)?;
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// The error and its causes. An `io::Error` around another error names that one's cause as its own, so it is
+/// opened instead.
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        Some(outer) => outer.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    })
+}
+
+/// The first error of this type in the chain of causes.
+fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// All texts of the chain of causes, in small letters; to look into, never to show.
+fn texts(error: &(dyn Error + 'static)) -> String {
+    chain(error).map(|error| error.to_string().to_ascii_lowercase() + "\n").collect()
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;
