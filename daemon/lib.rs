@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod control;
 pub mod events;
+pub mod init;
 pub mod names;
 pub mod project;
 pub mod settings;

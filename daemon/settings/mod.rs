@@ -3,11 +3,22 @@
 //! Promise: a [`Settings`] value is complete and valid; nothing after it asks whether something is set.
 //! Not here: what a setting causes.
 
+pub mod across;
+pub mod atomic;
 pub mod check;
 pub mod file;
+pub mod keys;
+pub mod load;
 pub mod overrides;
+pub mod patch;
+pub mod show;
+pub mod store;
+pub mod values;
+
+pub use load::{Loaded, load, load_texts};
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +28,7 @@ use crate::names::ProjectName;
 use crate::sync::pattern::Pattern;
 
 /// Everything, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
     /// `[daemon]`.
     pub daemon: DaemonSettings,
@@ -265,4 +276,22 @@ pub struct Problem {
     pub message: String,
     /// What to do.
     pub remedy: String,
+}
+
+impl Problem {
+    /// A problem with its path and remedy.
+    pub fn new(path: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), remedy: remedy.into() }
+    }
+}
+
+/// Two lines or more: `path: message`, then the remedy.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)?;
+        if !self.remedy.is_empty() {
+            write!(f, "\n  hint: {}", self.remedy)?;
+        }
+        Ok(())
+    }
 }
