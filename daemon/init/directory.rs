@@ -228,7 +228,7 @@ struct Owner {
 
 impl Owner {
     fn of(metadata: &Metadata) -> Self {
-        // Never writable by everybody, and no sticky bit, also below such a directory as /tmp.
+        // Never writable by everybody, and no sticky bit, whatever the directory above says.
         Self { uid: metadata.uid(), gid: metadata.gid(), mode: (metadata.mode() & 0o2775) | 0o700 }
     }
 

@@ -186,9 +186,7 @@ fn plan_settings(request: &Request, seen: &Seen, report: &mut Report) -> Option<
             return None;
         }
     };
-    let Some(new) = new_text(request, seen, own_text, report) else {
-        return None;
-    };
+    let new = new_text(request, seen, own_text, report)?;
     let mut problems = seen.raw_problems.clone();
     let mut merged = seen.raw.clone();
     merged.merge(file::parse(&file, &new, &mut problems));

@@ -29,20 +29,6 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_dir(dir)
 }
 
-/// The same for a file that must not be there yet.
-///
-/// # Errors
-/// `AlreadyExists`, or those of the disk.
-pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let dir = parent(path)?;
-    let mut temp = tempfile::Builder::new().prefix(TEMP_PREFIX).suffix(TEMP_SUFFIX).tempfile_in(dir)?;
-    temp.write_all(bytes)?;
-    temp.as_file().set_permissions(Permissions::from_mode(mode))?;
-    temp.as_file().sync_all()?;
-    temp.persist_noclobber(path).map_err(|error| error.error)?;
-    sync_dir(dir)
-}
-
 /// Makes the names in `dir` durable.
 ///
 /// # Errors
