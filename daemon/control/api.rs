@@ -346,7 +346,33 @@ pub struct Event {
     pub actor: Option<String>,
 }
 
-/// `POST …/resolve`.
+/// The body of `POST …/accept`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AcceptBody {
+    /// [`Hold::id`]; `null`: the only one.
+    pub hold: Option<String>,
+}
+
+/// The body of `POST …/retry` and `POST …/reset`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysBody {
+    /// Object keys or task ids, or names of settings; none: all.
+    pub keys: Vec<String>,
+}
+
+/// The body of `POST …/resolve`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveBody {
+    /// Task ids or target keys; at least one.
+    pub keys: Vec<String>,
+    /// Which side wins.
+    pub keep: Keep,
+}
+
+/// Which side of a conflict wins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[cfg_attr(not(doc), derive(clap::ValueEnum))]

@@ -1,7 +1,12 @@
 //! The control socket: what operators may ask and change.
 
 pub mod api;
+mod feed;
+mod reply;
+mod routes;
 pub mod server;
+mod socket;
+mod stall;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;

@@ -1,0 +1,20 @@
+//! `lsctl pause`.
+//!
+//! Promise: durable before it is acknowledged.
+//! Not here: how; the daemon does it.
+
+use super::{Nothing, Session, do_it, words};
+use crate::failure::{Exit, Failure};
+
+/// Arguments of `pause`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The project; may be left out where there is only one
+    project: Option<String>,
+}
+
+/// Does it.
+pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
+    let path = words::path(args.project.as_deref(), "/pause")?;
+    do_it(session, &path, &Nothing {}).await
+}
