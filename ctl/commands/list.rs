@@ -64,7 +64,7 @@ pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
         let start = if items_printed == 0 { "{\"items\":[" } else { "" };
         session.out.line(format_args!("{start}],\"next\":null}}"))?;
     } else if items_printed == 0 && session.out.is_terminal() {
-        session.out.line(format_args!("no items are {state}"))?;
+        session.out.line(format_args!("no items ({state})"))?;
     }
     Ok(Exit::Ok)
 }

@@ -35,8 +35,16 @@ pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
     if project.is_some() {
         words::path(project, "")?;
     }
-    once(session, project, false).await?;
-    while args.watch {
+    once(session, project, args.watch && session.out.is_terminal()).await?;
+    if args.watch {
+        return watch(session, project).await;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Ends when nobody reads any more.
+async fn watch(session: &mut Session, project: Option<&str>) -> Result<Exit, Failure> {
+    loop {
         session.out.flush()?;
         tokio::time::sleep(WATCH_EVERY).await;
         match once(session, project, true).await {
@@ -51,7 +59,6 @@ pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
             }
         }
     }
-    Ok(Exit::Ok)
 }
 
 async fn once(session: &mut Session, project: Option<&str>, again: bool) -> Result<(), Failure> {
@@ -194,7 +201,8 @@ fn print_poll(out: &mut Out, poll: &Poll, now: UnixMillis) -> io::Result<()> {
     let next = poll.next_at.map_or(String::new(), |at| format!("; next {}", relative(at, now)));
     row(out, "", format_args!("last complete look {last}{took}{next}"))?;
     let Some(error) = &poll.error else { return Ok(()) };
-    let failed = out.paint(Ink::Bad, format_args!("failed {} times in a row", poll.failures));
+    let times = if poll.failures > 1 { format!("failed {} times in a row", poll.failures) } else { "failed".into() };
+    let failed = out.paint(Ink::Bad, times);
     let started = poll.last_started_at.map_or(String::new(), |at| format!(", last {}", when(at, now)));
     row(out, "", format_args!("{failed}{started}"))?;
     out.reason(&" ".repeat(LABEL_WIDTH + 3), error)

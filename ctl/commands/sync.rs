@@ -135,9 +135,7 @@ impl Meter {
         if !io::stderr().is_terminal() {
             return Self::Lines(String::new());
         }
-        let style = ProgressStyle::with_template("{spinner} {msg} {wide_bar} {pos}/{len}")
-            .expect("a template of indicatif's own words");
-        Self::Bar(ProgressBar::new(0).with_style(style))
+        Self::Bar(ProgressBar::new_spinner())
     }
 
     fn show(&mut self, project: &ProjectStatus) {
@@ -151,6 +149,7 @@ impl Meter {
             Self::Silent => {}
             Self::Bar(bar) => {
                 bar.set_message(phase);
+                bar.set_style(style(going_on.and_then(|(_, progress)| progress.total)));
                 bar.set_length(going_on.and_then(|(_, progress)| progress.total).unwrap_or(0));
                 bar.set_position(going_on.map_or(0, |(_, progress)| progress.done));
                 bar.tick();
@@ -169,4 +168,10 @@ impl Meter {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A bar where the end is known; else what is counted so far.
+fn style(total: Option<u64>) -> ProgressStyle {
+    let template = if total.is_some() { "{spinner} {msg} {wide_bar} {pos}/{len}" } else { "{spinner} {msg} {pos}" };
+    ProgressStyle::with_template(template).expect("a template of indicatif's own words")
 }

@@ -99,7 +99,14 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Said<T> {
 
     async fn from_request(request: Request, _: &Arc<Shared>) -> Result<Self, Refused> {
         let bytes = read(request.into_body()).await?;
-        let json: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let json = match bytes.trim_ascii() {
+            b"" => b"{}",
+            json => json,
+        };
+        if json.first() != Some(&b'{') {
+            // serde would take a list for a structure, each value by its place.
+            return Err(invalid("body", "it is no JSON object", "send an object, such as {\"prefix\": \"in/\"}"));
+        }
         serde_json::from_slice(json).map(Self).map_err(|error| {
             let hint = "what can be set is what `lsctl set-source --help` and `set-target --help` name; bucket, type, \
                         endpoint, credentials and paths are set in the settings file, by root";

@@ -4,17 +4,20 @@
 //! Not here: the socket's file (`socket.rs`), the routes (`routes.rs`).
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use axum::response::IntoResponse;
+use futures::FutureExt;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +28,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{ErrorBody, Refusal};
+use super::reply::broken;
 pub use super::reply::{BODY_MAX_BYTES, REQUEST_TIME};
 pub use super::routes::EVENT_STREAMS_MAX;
 use super::routes::router;
@@ -211,14 +215,33 @@ impl Client {
         request.extensions_mut().insert(ConnectInfo(self.actor));
         let router = TowerToHyperService::new(self.router.clone());
         async move {
-            let response = router.call(request).await?;
-            Ok(response.map(|body| {
-                Body::new(body.map_frame(move |frame| {
-                    let _until_the_body_ends = &busy;
-                    frame
-                }))
-            }))
+            let answered = AssertUnwindSafe(router.call(request)).catch_unwind().await;
+            let response = answered.unwrap_or_else(|_| Ok(broken().into_response()))?;
+            Ok(response.map(|body| Body::new(Held { body, _busy: busy })))
         }
+    }
+}
+
+/// An answer that keeps its connection busy until it is sent.
+struct Held {
+    body: Body,
+    _busy: Busy,
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
