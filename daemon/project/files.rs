@@ -114,8 +114,8 @@ impl Dir {
     /// The whole file `name`, at most `limit_bytes`; `None` where there is none. [`FileErrorKind::Changing`] when it
     /// was written meanwhile: look again.
     ///
-    /// A writer that began before this call and writes on in the same tick of the file system's clock is only
-    /// noticed when the file was at rest before ([`Settler`]).
+    /// A writer that began before this call may go unnoticed (a file's times are set when a write begins): the bytes
+    /// are one version only when the fingerprint in the answer is the one that was found at rest ([`Settler`]).
     pub fn read(&self, name: &str, limit_bytes: u64) -> Result<Option<Contents>, FileError> {
         let Some((file, _)) = self.open_reader(name)? else { return Ok(None) };
         read_whole(&file, &self.path_of(name), limit_bytes).map(Some)

@@ -113,7 +113,7 @@ impl Dir {
         expected: &Fingerprint,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<Replaced, FileError> {
-        let kept = self.attributes_to_keep(name, expected)?;
+        let (old, kept) = self.open_to_keep(name, expected)?;
         let path = self.path_of(name);
         let mut temp = self.temp_file(&format!("{name}{TEMP_SUFFIX}"), Mode::RUSR | Mode::WUSR)?;
         kept.apply(&temp.file, &path)?;
@@ -124,7 +124,7 @@ impl Dir {
         temp.name = self.stage(&temp.name, name)?;
         self.swap(&temp.name, name)?;
         temp.keep();
-        let displaced = Displaced::open(self, name, temp.name.clone(), expected, &written)
+        let displaced = Displaced::open(self, name, &temp.name, (old, expected), &written)
             .and_then(|displaced| displaced.checked(&kept))
             .and_then(|displaced| self.sync().map(|()| displaced));
         match displaced {
@@ -167,11 +167,14 @@ impl Dir {
         Ok(Temp { dir: self.clone(), name: name.to_owned(), file, visible: false })
     }
 
-    /// The attributes of what is replaced; refused where they cannot even be read.
-    fn attributes_to_keep(&self, name: &str, expected: &Fingerprint) -> Result<Attributes, FileError> {
+    /// What is replaced, and its attributes; refused where they cannot even be read.
+    fn open_to_keep(&self, name: &str, expected: &Fingerprint) -> Result<(File, Attributes), FileError> {
         let path = self.path_of(name);
         match self.open_reader(name) {
-            Ok(Some((file, print))) if print == *expected => Attributes::of(&file, &path),
+            Ok(Some((file, print))) if print == *expected => {
+                let kept = Attributes::of(&file, &path)?;
+                Ok((file, kept))
+            }
             Ok(Some(_)) => Err(self.unexpected(name, "another version is there")),
             Ok(None) => Err(self.unexpected(name, "it is gone")),
             Err(e) if e.kind == FileErrorKind::PermissionDenied => match self.stat("replace", name)? {
@@ -209,19 +212,22 @@ impl Dir {
 }
 
 impl Displaced {
+    /// Looks at what stands at `displaced_as` now. Where that is the file that was opened as the old one, its
+    /// descriptor serves: nothing can fail then for want of another.
     fn open(
         dir: &Dir,
         name: &str,
-        displaced_as: String,
-        expected: &Fingerprint,
+        displaced_as: &str,
+        (old, expected): (File, &Fingerprint),
         replacement: &Fingerprint,
     ) -> Result<Self, FileError> {
-        let Some((file, print)) = dir.open_reader(&displaced_as)? else {
-            return Err(dir.unexpected(&displaced_as, "it is gone"));
-        };
+        let gone = || dir.unexpected(displaced_as, "it is gone");
+        let print = dir.fingerprint(displaced_as)?.ok_or_else(gone)?;
+        let same = fingerprint_of(&old).is_ok_and(|old| (old.dev, old.ino) == (print.dev, print.ino));
+        let (file, print) = if same { (old, print) } else { dir.open_reader(displaced_as)?.ok_or_else(gone)? };
         let as_expected = print.same_content(expected);
-        let (dir, name, replacement) = (dir.clone(), name.to_owned(), *replacement);
-        Ok(Self { dir, name, displaced_as, file, print, replacement, as_expected })
+        let (dir, name, displaced_as) = (dir.clone(), name.to_owned(), displaced_as.to_owned());
+        Ok(Self { dir, name, displaced_as, file, print, replacement: *replacement, as_expected })
     }
 
     /// Attributes that were changed after they were copied count as a change too.
@@ -262,20 +268,24 @@ impl Displaced {
 
     /// Exchanges it back, unless the replacement is not what was written any more.
     pub fn undo(self) -> Result<Undone, FileError> {
+        let Some((new, _)) = self.dir.open_reader(&self.name)? else { return Ok(Undone::Overtaken(self)) };
         match self.dir.swap(&self.displaced_as, &self.name) {
             Ok(()) => {}
             Err(e) if e.kind == FileErrorKind::NotAsExpected => return Ok(Undone::Overtaken(self)),
             Err(e) => return Err(e),
         }
-        let shown = Self::open(&self.dir, &self.name, self.displaced_as.clone(), &self.replacement, &self.print);
-        match shown {
+        match Self::open(&self.dir, &self.name, &self.displaced_as, (new, &self.replacement), &self.print) {
             Ok(replacement) if replacement.as_expected => {
                 self.dir.sync()?;
                 Ok(Undone::Restored(replacement))
             }
-            Ok(_) | Err(_) => {
+            Ok(_) => {
                 self.dir.swap(&self.displaced_as, &self.name)?;
                 Ok(Undone::Overtaken(self))
+            }
+            Err(e) => {
+                self.dir.swap(&self.displaced_as, &self.name)?;
+                Err(e)
             }
         }
     }

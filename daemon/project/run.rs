@@ -1,0 +1,272 @@
+//! THE LOOP of each direction: look, plan, apply, record; then wait for the next wake.
+//!
+//! Promise: one cycle at a time in each direction; settings change between cycles, never within; a failure is told
+//! once, then counted, and tried again with growing waits; stopping finishes what is in hand.
+//! Not here: what a cycle does (`source_road`, `target_road`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Direction;
+use super::error::CycleError;
+use super::shared::Shared;
+use super::source_look::SourceSide;
+use super::source_road::SourceRoad;
+use super::target_road::{Look, TargetRoad, TargetSide};
+use super::wakes::{SourceWake, TargetWake, Wakes};
+use crate::clock::UnixMillis;
+use crate::control::api::{Poll, ProjectStatus};
+use crate::events::{Happened, Level};
+
+/// How long a cycle in hand may go on after the stop: longer ones are looks, which change nothing.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// What is in force for a project, fixed for one cycle.
+#[derive(Clone, Debug, Default)]
+pub struct InForce {
+    /// By `lsctl pause`.
+    pub paused: bool,
+    /// Blobs to tasks.
+    pub source: Option<SourceSide>,
+    /// Completions.
+    pub target: Option<TargetSide>,
+}
+
+/// What both loops are given.
+#[derive(Clone, Debug)]
+pub struct Loop {
+    /// The project.
+    pub shared: Shared,
+    /// The settings, replaced between cycles.
+    pub in_force: watch::Receiver<Arc<InForce>>,
+    /// What wakes it.
+    pub wakes: Arc<Wakes>,
+    /// The end.
+    pub stop: CancellationToken,
+}
+
+/// Runs blobs to tasks until the stop, or until a person must act.
+pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
+    let mut road = SourceRoad::new(this.shared.clone());
+    let mut pacing = Pacing::new(Direction::Source, this.shared.clone());
+    let mut far = true;
+    loop {
+        let force = this.in_force.borrow_and_update().clone();
+        if !force.paused {
+            let begun = pacing.begin(far);
+            let cycle = road.cycle(force.source.as_ref(), far);
+            let Some(result) = finish(cycle, &this.stop).await else { return Ok(()) };
+            let interval = force.source.as_ref().map(|side| side.settings.poll_interval);
+            pacing.end(begun, far, interval, result)?;
+        }
+        let next_near = Instant::now() + this.shared.pace.rescan;
+        let near_at = road.wake_at().unwrap_or(next_near).min(next_near);
+        far = tokio::select! {
+            () = this.stop.cancelled() => return Ok(()),
+            wake = this.wakes.source() => wake == SourceWake::Far,
+            changed = this.in_force.changed() => { if changed.is_err() { return Ok(()) } true }
+            () = tokio::time::sleep_until(pacing.due_at(force.source.is_some()).min(near_at).into()) => pacing.is_due(),
+        };
+    }
+}
+
+/// Runs completions until the stop, or until a person must act.
+pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
+    let mut road = TargetRoad::new(this.shared.clone());
+    let mut pacing = Pacing::new(Direction::Target, this.shared.clone());
+    let mut look = Look::Full;
+    loop {
+        let force = this.in_force.borrow_and_update().clone();
+        if let (false, Some(side)) = (force.paused, &force.target) {
+            // After a failure everything is looked at again, when its time has come.
+            if pacing.failures > 0 {
+                look = Look::Full;
+            }
+            let full = look == Look::Full;
+            let begun = pacing.begin(full);
+            let Some(result) = finish(road.cycle(side, look), &this.stop).await else { return Ok(()) };
+            pacing.end(begun, full, Some(side.settings.poll_interval), result)?;
+        }
+        let next_local = Instant::now() + this.shared.pace.rescan;
+        let local_at = road.wake_at().unwrap_or(next_local).min(next_local);
+        let due_at = pacing.due_at(force.target.is_some());
+        // While the bucket fails, files that change wait for the next try: they are in the queue already.
+        let wake_at = if pacing.failures > 0 { due_at } else { due_at.min(local_at) };
+        look = tokio::select! {
+            () = this.stop.cancelled() => return Ok(()),
+            wake = this.wakes.target(), if pacing.failures == 0 => as_look(wake),
+            changed = this.in_force.changed() => { if changed.is_err() { return Ok(()) } Look::Full }
+            () = tokio::time::sleep_until(wake_at.into()) => {
+                if pacing.is_due() {
+                    Look::Full
+                } else if Instant::now() >= next_local {
+                    Look::Local
+                } else {
+                    Look::Some(road.due())
+                }
+            }
+        };
+    }
+}
+
+fn as_look(wake: TargetWake) -> Look {
+    match wake {
+        TargetWake::Some(ids) => Look::Some(ids),
+        TargetWake::Local => Look::Local,
+        TargetWake::Full => Look::Full,
+    }
+}
+
+/// The cycle's result; `None`: stopped before it came.
+async fn finish<T>(cycle: impl Future<Output = T>, stop: &CancellationToken) -> Option<T> {
+    let grace = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    tokio::select! {
+        result = cycle => Some(result),
+        () = grace => None,
+    }
+}
+
+/// When the next far look is due, and what the status says about the last ones.
+struct Pacing {
+    direction: Direction,
+    shared: Shared,
+    due: Instant,
+    failures: u64,
+    told: Option<String>,
+}
+
+struct Begun {
+    at: UnixMillis,
+    instant: Instant,
+}
+
+impl Pacing {
+    fn new(direction: Direction, shared: Shared) -> Self {
+        Self { direction, shared, due: Instant::now(), failures: 0, told: None }
+    }
+
+    fn is_due(&self) -> bool {
+        Instant::now() >= self.due
+    }
+
+    /// Without a bucket there is nothing far to look at.
+    fn due_at(&self, has_side: bool) -> Instant {
+        if has_side { self.due } else { Instant::now() + self.shared.pace.rescan }
+    }
+
+    fn begin(&self, far: bool) -> Begun {
+        let at = self.shared.now();
+        if far {
+            let direction = self.direction;
+            self.shared.board.update(at, |status| {
+                match direction {
+                    Direction::Source => status.cycles.source_begun += 1,
+                    Direction::Target => status.cycles.target_begun += 1,
+                }
+                if let Some(poll) = poll(status, direction) {
+                    poll.last_started_at = Some(at);
+                }
+            });
+        }
+        Begun { at, instant: Instant::now() }
+    }
+
+    /// What a cycle came to. An error only where the project must stop.
+    fn end(
+        &mut self,
+        begun: Begun,
+        far: bool,
+        interval: Option<Duration>,
+        result: Result<(), CycleError>,
+    ) -> Result<(), CycleError> {
+        let reason = result.as_ref().err().map(CycleError::reason);
+        match &reason {
+            Some(reason) => {
+                self.failures += 1;
+                // Told once per change, then counted (promise 92).
+                if self.told.as_ref() != Some(&reason.code) {
+                    let text = format!("{}; {}", reason.message, reason.hint);
+                    self.shared.tell(Happened::new(Level::Warning, "cycle_failed", text).error(&reason.code));
+                    self.told = Some(reason.code.clone());
+                }
+            }
+            None => {
+                if far && self.told.take().is_some() {
+                    let text = format!("{} goes on after {} failures", self.name(), self.failures);
+                    self.shared.tell(Happened::new(Level::Notice, "cycle_recovered", text));
+                }
+                if far {
+                    self.failures = 0;
+                }
+            }
+        }
+        if far || reason.is_some() {
+            let wait = match (&reason, interval) {
+                (Some(_), _) => self.shared.pace.retry(self.failures, jitter(begun.at)),
+                (None, Some(interval)) => interval,
+                (None, None) => self.shared.pace.rescan,
+            };
+            self.due = Instant::now() + wait;
+        }
+        self.publish(&begun, far, reason);
+        match result {
+            Err(error) if error.is_fatal() => Err(error),
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
+
+    fn publish(&self, begun: &Begun, far: bool, reason: Option<crate::control::api::Reason>) {
+        let now = self.shared.now();
+        let wait = self.due.saturating_duration_since(Instant::now());
+        let next = UnixMillis(now.0 + i64::try_from(wait.as_millis()).unwrap_or(0));
+        let (direction, failures, told) = (self.direction, self.failures, self.told.is_some());
+        let took = u64::try_from(begun.instant.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.board.progress(direction, None);
+        self.shared.board.update(now, |status| {
+            if far {
+                match direction {
+                    Direction::Source => status.cycles.source_ended += 1,
+                    Direction::Target => status.cycles.target_ended += 1,
+                }
+            }
+            let Some(poll) = poll(status, direction) else { return };
+            poll.next_at = Some(next);
+            poll.failures = failures;
+            match reason {
+                Some(reason) => poll.error = Some(reason),
+                None if far => {
+                    poll.error = None;
+                    poll.last_success_at = Some(now);
+                    poll.last_duration_ms = Some(took);
+                }
+                None if !told => poll.error = None,
+                None => {}
+            }
+        });
+    }
+
+    fn name(&self) -> &'static str {
+        match self.direction {
+            Direction::Source => "the source",
+            Direction::Target => "the target",
+        }
+    }
+}
+
+fn poll(status: &mut ProjectStatus, direction: Direction) -> Option<&mut Poll> {
+    match direction {
+        Direction::Source => status.source.as_mut().map(|source| &mut source.poll),
+        Direction::Target => status.target.as_mut().map(|target| &mut target.poll),
+    }
+}
+
+/// Spreads retries of many projects; any number between 0 and 1 does.
+fn jitter(at: UnixMillis) -> f64 {
+    f64::from(u32::try_from(at.0.rem_euclid(1_000)).unwrap_or(0)) / 1_000.0
+}
