@@ -6,6 +6,7 @@
 
 mod client;
 mod error;
+mod exact;
 mod page;
 
 use std::fmt;
@@ -14,7 +15,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, EncodingType};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -26,6 +29,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use client::S3Limits;
 
 use self::error::{Asked, chain, explain, is_without_reason};
+use self::exact::ExactKey;
 use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
 use crate::settings::S3Settings;
@@ -117,11 +121,17 @@ impl S3Store {
         page::read(&asked, &self.settings.bucket, request, &answer)
     }
 
+    /// The answer to a GET, its body unread.
+    async fn ask(&self, client: &Client, key: &Key) -> Result<GetObjectOutput, SdkError<GetObjectError, HttpResponse>> {
+        let exact = ExactKey::of(key);
+        let get = client.get_object().bucket(&self.settings.bucket).key(exact.name());
+        get.customize().interceptor(exact).send().await
+    }
+
     /// The answer's head; the body is still to be read, and is no larger than the limit if its length is known.
     async fn open(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<Opened, StoreError> {
         let asked = self.asked("read", key);
-        let sent = client.get_object().bucket(&self.settings.bucket).key(key.as_str()).send().await;
-        let answer = sent.map_err(|error| explain(&asked, &error))?;
+        let answer = self.ask(client, key).await.map_err(|error| explain(&asked, &error))?;
         let announced_bytes = announced(&answer);
         if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > limit_bytes) {
             return Err(asked.failed(Kind::TooLarge, format!("{bytes} bytes, the limit is {limit_bytes}")));
@@ -153,13 +163,14 @@ impl S3Store {
 
     async fn head_once(&self, client: &Client, key: &Key) -> Result<Option<Listed>, StoreError> {
         let asked = self.asked("look up", key);
-        let sent = client.head_object().bucket(&self.settings.bucket).key(key.as_str()).send().await;
+        let exact = ExactKey::of(key);
+        let head = client.head_object().bucket(&self.settings.bucket).key(exact.name());
+        let sent = head.customize().interceptor(exact).send().await;
         let (size, etag) = match sent {
             Ok(answer) => (answer.content_length(), page::version(answer.e_tag())),
             // An answer to HEAD has no body, so no reason: a missing bucket looks like a missing object.
             Err(error) if is_without_reason(&error) => {
-                let sent = client.get_object().bucket(&self.settings.bucket).key(key.as_str()).send().await;
-                match sent.map_err(|error| explain(&asked, &error)) {
+                match self.ask(client, key).await.map_err(|error| explain(&asked, &error)) {
                     Ok(answer) => (answer.content_length(), page::version(answer.e_tag())),
                     Err(error) if error.kind == Kind::ObjectMissing => return Ok(None),
                     Err(error) => return Err(error),
@@ -182,18 +193,19 @@ impl S3Store {
         precondition: &Precondition,
     ) -> Result<ETag, StoreError> {
         let asked = self.asked("write", key);
+        let exact = ExactKey::of(key);
         let waits = aws_sdk_s3::Config::builder().timeout_config(self.limits.timeouts(bytes.len() as u64));
         let put = client
             .put_object()
             .bucket(&self.settings.bucket)
-            .key(key.as_str())
+            .key(exact.name())
             .checksum_algorithm(ChecksumAlgorithm::Crc32C)
             .body(ByteStream::from(bytes));
         let put = match precondition {
             Precondition::Absent => put.if_none_match("*"),
             Precondition::Matches(etag) => put.if_match(etag.as_str()),
         };
-        let answer = put.customize().config_override(waits).send().await.map_err(|error| {
+        let answer = put.customize().interceptor(exact).config_override(waits).send().await.map_err(|error| {
             let mut error = explain(&asked, &error);
             if error.kind == Kind::ObjectMissing {
                 // `If-Match` where there is nothing to match.
@@ -212,14 +224,17 @@ impl S3Store {
         if there.etag != *etag {
             return Err(asked.failed(Kind::PreconditionFailed, "the object has another version"));
         }
-        let delete = client.delete_object().bucket(&self.settings.bucket).key(key.as_str());
+        let exact = ExactKey::of(key);
+        let delete = client.delete_object().bucket(&self.settings.bucket).key(exact.name());
         let conditional = !self.deletes_without_condition.load(Ordering::Relaxed);
-        let sent = delete.clone().set_if_match(conditional.then(|| etag.as_str().to_owned())).send().await;
+        let first = delete.clone().set_if_match(conditional.then(|| etag.as_str().to_owned()));
+        let sent = first.customize().interceptor(exact.clone()).send().await;
         let Err(error) = sent else { return Ok(()) };
         let is_unknown_there = error.raw_response().is_some_and(|raw| raw.status().as_u16() == 501);
         if conditional && is_unknown_there {
             self.deletes_without_condition.store(true, Ordering::Relaxed);
-            return delete.send().await.map(drop).map_err(|error| explain(&asked, &error));
+            let sent = delete.customize().interceptor(exact).send().await;
+            return sent.map(drop).map_err(|error| explain(&asked, &error));
         }
         match explain(&asked, &error) {
             gone if gone.kind == Kind::ObjectMissing => Ok(()),

@@ -85,7 +85,13 @@ fn unsendable(asked: &Asked, error: &(dyn Error + 'static)) -> StoreError {
 
 fn undelivered(asked: &Asked, error: &(dyn Error + 'static), connector: Option<&ConnectorError>) -> StoreError {
     if let Some(credentials) = find::<CredentialsError>(error) {
-        let (kind, detail) = no_credentials(credentials);
+        let is_profile = texts(credentials).contains("was not defined");
+        let (kind, detail) = match credentials {
+            CredentialsError::CredentialsNotLoaded(_) if is_profile => {
+                (Kind::Configuration, "the profile is not defined")
+            }
+            credentials => no_credentials(credentials),
+        };
         return asked.failed(kind, detail);
     }
     let texts = texts(error);
