@@ -19,7 +19,7 @@ use labelsync::store::memory::MemoryStore;
 use labelsync::store::s3::S3Store;
 
 use self::contract::Differences;
-use self::support::{Kind, Trials};
+use self::support::Kind;
 
 /// Runs every function of the contract for every kind of store.
 macro_rules! contract {
