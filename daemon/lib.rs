@@ -2,11 +2,13 @@
 
 pub mod clock;
 pub mod control;
+pub mod demo;
 pub mod events;
 pub mod init;
 pub mod names;
 pub mod project;
 pub mod settings;
 pub mod store;
+pub mod supervisor;
 pub mod sync;
 pub mod telemetry;

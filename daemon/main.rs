@@ -1,1 +1,266 @@
-fn main() {}
+//! `labelsyncd`: the command line, signals, and what systemd is told.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use labelsync::clock::SystemClock;
+use labelsync::control::server;
+use labelsync::events::{EventLog, Happened, Level};
+use labelsync::settings::load::Loaded;
+use labelsync::settings::overrides::OverridesStore;
+use labelsync::settings::{self, Problem};
+use labelsync::supervisor::{self, Start, StartError, Supervisor};
+use labelsync::sync::pace::Pace;
+use labelsync::{demo, init, telemetry};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Keeps Label Studio projects and object storage in step.
+#[derive(Parser)]
+#[command(name = "labelsyncd", version, about, args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The settings file; conf.d/*.toml beside it is read too
+    #[arg(long, value_name = "FILE", default_value = "/etc/labelsyncd/labelsyncd.toml")]
+    config: PathBuf,
+    /// The control socket, instead of the settings'
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The state directory, instead of the settings'
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Read the settings, print every problem, and exit: 0 or 78
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Add a project: its settings and, where it is missing, its directory
+    Init(Box<init::InitArgs>),
+    /// See the main job happen, in a temporary directory, without settings or network
+    Demo,
+}
+
+/// Exit codes of the contract.
+const FAILED: u8 = 1;
+const LOCKED: u8 = 73;
+const CONFIGURATION: u8 = 78;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut out = std::io::stdout();
+    match args.command {
+        Some(Command::Init(init)) => {
+            return ExitCode::from(u8::try_from(init::run(&init, &mut out)).unwrap_or(FAILED));
+        }
+        Some(Command::Demo) => return with_runtime(demo::run(&mut out)),
+        None => {}
+    }
+    let loaded = match settings::load(&args.config) {
+        Ok(loaded) => loaded,
+        Err(problems) => return wrong_settings(&problems),
+    };
+    let state_dir = args.state_dir.clone().unwrap_or_else(|| loaded.settings.daemon.state_dir.clone());
+    if args.check {
+        return check(&loaded, &state_dir);
+    }
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the log filter")]
+    let filter = std::env::var("LABELSYNC_LOG").ok();
+    telemetry::start(loaded.settings.daemon.log_format, filter.as_deref());
+    let socket = args.socket.clone().unwrap_or_else(|| loaded.settings.daemon.socket.clone());
+    let start = Start { config_file: args.config, loaded, state_dir, pace: Pace::default() };
+    with_runtime(daemon(start, socket))
+}
+
+fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return fail(&format!("cannot start: {error}"), "check the limits of processes and files", FAILED);
+        }
+    };
+    let code = runtime.block_on(work);
+    // Blocking work in hand is a look or a write that ends by itself; its receipts were waited for already.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    code
+}
+
+/// `labelsyncd --check`.
+fn check(loaded: &Loaded, state_dir: &Path) -> ExitCode {
+    let store = OverridesStore::peek(state_dir);
+    let overrides = match store.load_all(loaded.settings.projects.keys()) {
+        Ok(overrides) => overrides,
+        Err(errors) => return wrong_settings(&errors.iter().map(|e| e.problem()).collect::<Vec<_>>()),
+    };
+    if let Err(problems) = loaded.with_overrides(&overrides) {
+        return wrong_settings(&problems);
+    }
+    let mut notes: Vec<Problem> = loaded.warnings.clone();
+    notes.extend(loaded.hidden(&overrides));
+    for project in loaded.settings.projects.values() {
+        if let Some(source) = &project.source
+            && source.use_blob_urls
+            && source.store.root().starts_with("s3://")
+            && !project.label_studio_has_credentials
+        {
+            let reason = supervisor::needs_credentials(&project.name, &source.store.root());
+            notes.push(Problem::new(format!("projects.{}", project.name), reason.message, reason.hint));
+        }
+    }
+    let mut out = std::io::stdout();
+    for note in &notes {
+        let _gone = writeln!(out, "warning: {}: {}\n  hint: {}", note.path, note.message, note.remedy);
+    }
+    let _gone = writeln!(out, "settings are good: {} projects", loaded.settings.projects.len());
+    ExitCode::SUCCESS
+}
+
+fn wrong_settings(problems: &[Problem]) -> ExitCode {
+    let mut err = std::io::stderr();
+    for problem in problems {
+        let _gone = writeln!(err, "error: {}: {}\n  hint: {}", problem.path, problem.message, problem.remedy);
+    }
+    let count = problems.len();
+    let _gone = writeln!(err, "{count} problem{} in the settings", if count == 1 { "" } else { "s" });
+    ExitCode::from(CONFIGURATION)
+}
+
+fn fail(message: &str, hint: &str, code: u8) -> ExitCode {
+    let _gone = writeln!(std::io::stderr(), "error: {message}\n  hint: {hint}");
+    ExitCode::from(code)
+}
+
+async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
+    let clock = Arc::new(SystemClock);
+    let events = Arc::new(EventLog::new(clock.clone()));
+    let stop = CancellationToken::new();
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("cannot take signals: {error}"), "report this", FAILED),
+    };
+    let count = start.loaded.settings.projects.len();
+    let supervisor = match Supervisor::start(start, clock, events.clone(), stop.clone()).await {
+        Ok(supervisor) => supervisor,
+        Err(error) => return not_started(&error),
+    };
+    let listener = match server::listen(&socket, None) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let code = if error.code() == "already_running" { LOCKED } else { FAILED };
+            return fail(&error.to_string(), &error.remedy(), code);
+        }
+    };
+    supervisor::started(&events, count);
+    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&format!("{count} projects"))]);
+    let serving = tokio::spawn(server::serve(Arc::new(supervisor.clone()), listener, stop.clone()));
+    let forced = signals.serve(&supervisor, &events, &stop).await;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    events.tell(None, Happened::new(Level::Notice, "stopping", "stopping: what is in hand is finished"));
+    stop.cancel();
+    let finished = async {
+        supervisor.ended().await;
+        let _server_ended = serving.await;
+    };
+    tokio::select! {
+        () = finished => ExitCode::SUCCESS,
+        () = forced.again() => ExitCode::from(FAILED),
+    }
+}
+
+fn not_started(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Settings(problems) => wrong_settings(problems),
+        StartError::Locked(_) => fail(
+            &error.to_string(),
+            "stop the other labelsyncd, or give this one its own --state-dir and projects",
+            LOCKED,
+        ),
+        StartError::State(cause) => fail(&format!("{error}: {cause}"), cause.remedy(), FAILED),
+        StartError::Io(cause) => {
+            fail(&format!("{error}: {cause}"), "check the state directory's permissions and free space", FAILED)
+        }
+    }
+}
+
+/// Told to systemd where it listens; elsewhere nothing happens.
+fn notify(states: &[sd_notify::NotifyState]) {
+    // A failed notification is systemd's to notice: it has its own timeouts.
+    let _told = sd_notify::notify(states);
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    /// Taken so that a file size limit is an error of a write and not the end of the daemon (promise 39).
+    _file_size: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+        })
+    }
+
+    /// Reloads at SIGHUP; returns at the first SIGTERM or SIGINT.
+    async fn serve(mut self, supervisor: &Arc<Supervisor>, events: &EventLog, stop: &CancellationToken) -> Self {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return self,
+                _ = self.int.recv() => return self,
+                () = stop.cancelled() => return self,
+                _ = self.hup.recv() => reload(supervisor, events).await,
+            }
+        }
+    }
+
+    /// The second signal: at once.
+    async fn again(mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
+async fn reload(supervisor: &Arc<Supervisor>, events: &EventLog) {
+    // In one datagram, as Type=notify-reload wants it.
+    match sd_notify::NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[sd_notify::NotifyState::Reloading, now]),
+        Err(_) => notify(&[sd_notify::NotifyState::Reloading]),
+    }
+    let status = match supervisor.reload_files().await {
+        Ok(text) => {
+            events.tell(None, Happened::new(Level::Notice, "reloaded", text.clone()));
+            text
+        }
+        Err(problems) => {
+            for problem in &problems {
+                let text = format!("{}: {}; {}", problem.path, problem.message, problem.remedy);
+                events.tell(None, Happened::new(Level::Error, "reload_refused", text).error("invalid_settings"));
+            }
+            format!("{} problems in the settings: the old ones stay in force", problems.len())
+        }
+    };
+    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+}

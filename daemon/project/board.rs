@@ -69,6 +69,31 @@ impl Board {
         self.lock().pending.clone()
     }
 
+    /// What the settings say, for the status.
+    pub fn set_sides(
+        &self,
+        now: UnixMillis,
+        source: Option<(String, String, Option<String>)>,
+        target: Option<(String, String)>,
+    ) {
+        self.update(now, |status| {
+            match source {
+                Some((url, prefix, regex)) => {
+                    let source = status.source.get_or_insert_default();
+                    (source.url, source.prefix, source.regex) = (url, prefix, regex);
+                }
+                None => status.source = None,
+            }
+            match target {
+                Some((url, prefix)) => {
+                    let target = status.target.get_or_insert_default();
+                    (target.url, target.prefix) = (url, prefix);
+                }
+                None => status.target = None,
+            }
+        });
+    }
+
     /// Replaces the list of completions that wait.
     pub fn set_pending(&self, items: Vec<Item>) {
         self.lock().pending = items;
@@ -126,8 +151,16 @@ impl Board {
         let mut inner = self.lock();
         let status = &mut inner.status;
         match direction {
-            Direction::Source => status.source.get_or_insert_default().progress = progress,
-            Direction::Target => status.target.get_or_insert_default().progress = progress,
+            Direction::Source => {
+                if let Some(source) = &mut status.source {
+                    source.progress = progress;
+                }
+            }
+            Direction::Target => {
+                if let Some(target) = &mut status.target {
+                    target.progress = progress;
+                }
+            }
         }
     }
 
@@ -146,13 +179,7 @@ impl Inner {
             .flatten()
             .filter_map(|poll| poll.error.clone())
             .collect();
-        let holds = status.holds.iter().map(|hold| Reason {
-            code: hold.code.clone(),
-            message: format!("held: {}", hold.message),
-            hint: format!("{}: `lsctl accept {} {}`", hold.consequence, status.name, hold.id),
-        });
-        let mut reasons: Vec<Reason> =
-            self.failed.iter().cloned().chain(holds).chain(failures.iter().cloned()).collect();
+        let mut reasons: Vec<Reason> = self.failed.iter().cloned().chain(failures.iter().cloned()).collect();
         if status.conflicts > 0 {
             reasons.push(Reason {
                 code: "conflict".to_owned(),

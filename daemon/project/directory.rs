@@ -29,6 +29,8 @@ pub const COMPLETIONS: &str = "completions";
 
 /// Label Studio's own files besides `tasks.json`: at ten million ids `source.json` has 700 MB; it is read whole.
 const MAP_MAX_BYTES: u64 = 1 << 30;
+/// A displaced `tasks.json`, read whole.
+const TASKS_MAX_BYTES: u64 = 4 << 30;
 /// `config.json` and the label config.
 const CONFIG_MAX_BYTES: u64 = 16 << 20;
 /// Entries of `completions/`: ten million completions and as many names that are not ours to judge.
@@ -178,6 +180,27 @@ impl Near for Directory {
     fn completion(&self, id: TaskId, limit_bytes: u64) -> Result<Option<Contents>, NearError> {
         let Some(dir) = self.completions_dir()? else { return Ok(None) };
         Ok(dir.read(&completion_name(id), limit_bytes)?)
+    }
+
+    fn displaced_at_start(&self) -> Result<Vec<Vec<u8>>, NearError> {
+        let dir = self.dir()?;
+        let mut displaced = Vec::new();
+        for leftover in dir.clean_leftovers()? {
+            if leftover.of == TASKS
+                && let Some(contents) = dir.read(&leftover.name, TASKS_MAX_BYTES)?
+            {
+                displaced.push(contents.bytes);
+            }
+        }
+        Ok(displaced)
+    }
+
+    fn forget_displaced(&self) -> Result<(), NearError> {
+        let dir = self.dir()?;
+        for leftover in dir.clean_leftovers()? {
+            dir.discard_leftover(&leftover)?;
+        }
+        Ok(())
     }
 
     fn write_tasks(&self, base: Option<&Fingerprint>, edits: &mut dyn Edits) -> Result<Written, NearError> {

@@ -6,6 +6,8 @@ pub mod copies;
 pub mod directory;
 pub mod error;
 pub mod files;
+pub mod host;
+pub mod identity;
 pub mod label_config;
 pub mod ledger;
 pub mod near;

@@ -128,6 +128,16 @@ pub trait Near: Send + Sync + fmt::Debug {
     /// A whole completion file; `None`: there is none.
     fn completion(&self, id: TaskId, limit_bytes: u64) -> Result<Option<Contents>, NearError>;
 
+    /// At the start: versions of `tasks.json` that were displaced when the last daemon died. They stay until
+    /// [`Near::forget_displaced`].
+    fn displaced_at_start(&self) -> Result<Vec<Vec<u8>>, NearError> {
+        Ok(Vec::new())
+    }
+    /// They were looked at and recorded.
+    fn forget_displaced(&self) -> Result<(), NearError> {
+        Ok(())
+    }
+
     /// Replaces `tasks.json`, where it still is `base`, by `base` with the edits. Durable when it returns.
     fn write_tasks(&self, base: Option<&Fingerprint>, edits: &mut dyn Edits) -> Result<Written, NearError>;
     /// Puts an object's bytes at `completions/<id>.json`, where that is still as expected. Durable when it returns.

@@ -282,7 +282,7 @@ impl SourceRoad {
         let now = self.shared.now();
         self.shared.board.set_skipped(counts.samples.clone());
         self.shared.board.update(now, |status| {
-            let source = status.source.get_or_insert_default();
+            let Some(source) = &mut status.source else { return };
             source.listed = counts.listed;
             source.selected = counts.selected;
             source.skipped = codes(&counts.skipped);

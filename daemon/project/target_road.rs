@@ -360,7 +360,7 @@ impl TargetRoad {
         let pending = self.waiting.len() as u64 - unsettled;
         let oldest = self.waiting.values().map(|w| w.since).min();
         self.shared.board.update(self.shared.now(), |status| {
-            let target = status.target.get_or_insert_default();
+            let Some(target) = &mut status.target else { return };
             (target.pending, target.unsettled, target.oldest_pending_at) = (pending, unsettled, oldest);
         });
     }
@@ -403,13 +403,16 @@ impl TargetRoad {
             return Ok(true);
         }
         let ledger = self.shared.ledger.clone();
-        let holds = blocking(move || Ok(ledger.holds()?)).await?;
+        let (holds, project) = blocking(move || Ok((ledger.holds()?, ledger.meta("project")?))).await?;
+        let mut me = side.owner.clone();
+        // The project's UUID, which stays the same when its directory moves.
+        me.project = project.unwrap_or(me.project);
         let accepted = holds.iter().find(|hold| hold.code == "target_owned" && hold.accepted);
-        let mut found = claim(&*side.store, &place.1, &side.owner, false).await?;
+        let mut found = claim(&*side.store, &place.1, &me, false).await?;
         if let (Claim::Foreign(owner), Some(hold)) = (&found, accepted)
             && owner_hold_id(owner) == hold.id
         {
-            found = claim(&*side.store, &place.1, &side.owner, true).await?;
+            found = claim(&*side.store, &place.1, &me, true).await?;
         }
         let now = self.shared.now();
         let row = match &found {
@@ -483,7 +486,7 @@ impl TargetRoad {
         self.shared.board.update(self.shared.now(), |status| {
             status.conflicts = counts.disputed;
             status.holds = holds.iter().filter(|h| !h.accepted).map(super::source_road::hold_view).collect();
-            let target = status.target.get_or_insert_default();
+            let Some(target) = &mut status.target else { return };
             (target.in_step, target.target_missing) = (counts.in_step, counts.missing);
         });
         Ok(())

@@ -46,12 +46,13 @@ pub struct TasksRoad {
     source_print: Option<Fingerprint>,
     told: Vec<Happened>,
     untold: u64,
+    started: bool,
 }
 
 impl TasksRoad {
     /// Nothing looked at yet.
     pub fn new(shared: Shared) -> Self {
-        Self { shared, displaced: None, source_print: None, told: Vec::new(), untold: 0 }
+        Self { shared, displaced: None, source_print: None, told: Vec::new(), untold: 0, started: false }
     }
 
     /// When to look again at what was displaced.
@@ -70,11 +71,14 @@ impl TasksRoad {
 
     /// Looks at `tasks.json` and `source.json`, and records what they mean. Blocks.
     pub fn look(&mut self) -> Result<(), CycleError> {
-        let rescued = self.look_displaced()?;
+        let mut rescued = self.look_displaced()?;
+        if !self.started {
+            rescued.extend(self.look_at_start()?);
+        }
         let shared = self.shared.clone();
         let print = shared.near.tasks_print()?;
         let ours = print.is_some_and(|p| shared.ledger.meta("tasks_print").ok().flatten() == Some(p.to_string()));
-        if ours && rescued.is_empty() {
+        if ours && rescued.is_empty() && self.started {
             return self.look_seen();
         }
         let map = shared.near.source_map()?;
@@ -118,7 +122,28 @@ impl TasksRoad {
         if let Some(print) = walked {
             shared.ledger.set_meta("tasks_print", &print.to_string())?;
         }
+        if !self.started {
+            shared.near.forget_displaced()?;
+            self.started = true;
+        }
         Ok(())
+    }
+
+    /// What Label Studio wrote into a file that was being displaced when the last daemon died.
+    fn look_at_start(&self) -> Result<Vec<(TaskId, String)>, CycleError> {
+        let mut rescued = Vec::new();
+        for bytes in self.shared.near.displaced_at_start()? {
+            let mut found = Vec::new();
+            let collect = &mut |id, text: &str| {
+                found.push((id, text.to_owned()));
+                Ok(())
+            };
+            // A torn one holds nothing that Label Studio could use either.
+            if tasks_file::scan(bytes.as_slice(), collect).is_ok() {
+                rescued.extend(found);
+            }
+        }
+        Ok(rescued)
     }
 
     /// Brings `tasks.json` to what the ledger says. Blocks, also for the quiet moment.

@@ -184,7 +184,8 @@ impl Watcher {
         }
     }
 
-    /// The hints since the last call. Take them before looking, never after.
+    /// The hints since the last call. Take them before looking, never after. A look at everything should compare
+    /// fingerprints before it opens files: opening makes events too, and enough of them fill the kernel's queue.
     pub fn take(&self) -> Hints {
         std::mem::take(&mut self.shared.state().hints)
     }

@@ -4,6 +4,7 @@
 //! or is reported as [`StoreErrorKind::OutcomeUnknown`]. One contract test serves every kind (`tests/stores.rs`).
 //! Not here: tasks, completions, what any object means.
 
+pub mod connecting;
 pub mod faulty;
 pub mod listing;
 pub mod local;

@@ -1,0 +1,361 @@
+//! One project: opened, run, opened again when what was wrong is mended.
+//!
+//! Promise: a project that cannot be opened says why and what to do, and stops no other; one daemon a project.
+//! Not here: which projects there are (`supervisor`).
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::directory::{COMPLETIONS, Directory};
+use super::error::{CycleError, blocking};
+use super::files::{Dir, FileErrorKind, IfAbsent, Lock};
+use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify};
+use super::ledger::{HoldRow, Ledger};
+use super::near::{NearError, SourceMap};
+use super::run::{InForce, Loop, run_source, run_target};
+use super::shared::Shared;
+use super::wakes::{SourceWake, TargetWake, Wakes};
+use super::watch::{Mode, Periods, PollReason, Watcher};
+use crate::clock::Clock;
+use crate::control::api::Reason;
+use crate::events::{EventLog, Happened, Level};
+use crate::names::{Key, ProjectName, TaskId};
+use crate::sync::pace::Pace;
+
+/// What is wrong with a project is looked at again this often: a mount that comes back, a lock that is released.
+const REOPEN: Duration = Duration::from_secs(5);
+
+/// The loops finish what is in hand within their own grace; this is the end of patience with them.
+const END_GRACE: Duration = Duration::from_secs(10);
+
+/// Everything a project is made of.
+#[derive(Clone)]
+pub struct Host {
+    /// Its name.
+    pub name: ProjectName,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The daemon's state.
+    pub state_dir: PathBuf,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What happened.
+    pub events: Arc<EventLog>,
+    /// What it is doing.
+    pub board: Arc<Board>,
+    /// What wakes it.
+    pub wakes: Arc<Wakes>,
+    /// How long things are waited for.
+    pub pace: Pace,
+    /// The settings, replaced between cycles.
+    pub in_force: watch::Receiver<Arc<InForce>>,
+    /// The end of this project.
+    pub stop: CancellationToken,
+    /// Set while it is open. Held to copy, never across a wait.
+    pub opened: Arc<Mutex<Option<Shared>>>,
+    /// The hold on its identity that the operator released. Held to copy, never across a wait.
+    pub accepted: Arc<Mutex<Option<String>>>,
+}
+
+/// A project that was opened. The lock goes with it.
+pub struct Opened {
+    shared: Shared,
+    _lock: Lock,
+}
+
+/// Why a project could not be opened.
+#[derive(Debug)]
+pub enum NotOpened {
+    /// Another daemon serves it.
+    Locked(String),
+    /// The operator must say that it is what it should be.
+    Held(Box<HoldRow>),
+    /// Anything else.
+    Failed(CycleError),
+}
+
+impl<E: Into<CycleError>> From<E> for NotOpened {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Where a project's ledger is.
+pub fn ledger_path(state_dir: &Path, project: &uuid::Uuid) -> PathBuf {
+    state_dir.join("ledgers").join(format!("{project}.sqlite"))
+}
+
+impl Host {
+    /// Runs the project until its stop. `first`: what opening it once, before the daemon was ready, came to.
+    pub async fn run(self, first: Result<Opened, NotOpened>) {
+        let mut opening = first;
+        loop {
+            match opening {
+                Ok(opened) => {
+                    self.board.set_failed(self.clock.now(), None);
+                    if let Err(error) = self.serve(opened).await {
+                        self.fail(error.reason());
+                    }
+                }
+                Err(NotOpened::Locked(what)) => self.fail(Reason {
+                    code: "locked".to_owned(),
+                    message: format!("{what} is served by another daemon"),
+                    hint: "stop the other labelsyncd, or take the project out of one of the settings".to_owned(),
+                }),
+                Err(NotOpened::Held(hold)) => self.hold(&hold),
+                Err(NotOpened::Failed(error)) => self.fail(error.reason()),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(REOPEN) => {}
+            }
+            opening = self.open().await;
+        }
+    }
+
+    /// Opens the project: its directory, its identity, its lock, its ledger.
+    pub async fn open(&self) -> Result<Opened, NotOpened> {
+        let host = self.clone();
+        let opened = tokio::task::spawn_blocking(move || host.open_now()).await;
+        opened.map_err(|stopped| CycleError::Work(std::io::Error::other(stopped)))?
+    }
+
+    fn open_now(&self) -> Result<Opened, NotOpened> {
+        let now = self.clock.now();
+        let dir = Dir::open(&self.path).map_err(NearError::from)?;
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let registry = Registry::new(&self.state_dir);
+        let project = match identify(&dir, &registry, &self.name, accepted.as_deref(), now)? {
+            Identity::Known(project) => project,
+            Identity::Held(hold) => return Err(NotOpened::Held(Box::new(hold))),
+        };
+        let lock = match dir.lock(MARKER, IfAbsent::Fail) {
+            Ok(lock) => lock,
+            Err(error) if error.kind == FileErrorKind::Locked => {
+                return Err(NotOpened::Locked(self.path.display().to_string()));
+            }
+            Err(error) => return Err(NearError::from(error).into()),
+        };
+        let ledger_path = ledger_path(&self.state_dir, &project);
+        let work_dir = self.state_dir.join("work").join(project.to_string());
+        for dir in [ledger_path.parent(), Some(work_dir.as_path())].into_iter().flatten() {
+            std::fs::create_dir_all(dir).map_err(CycleError::Work)?;
+        }
+        let shared = Shared {
+            name: self.name.clone(),
+            near: Arc::new(Directory::new(&self.path)),
+            ledger: Arc::new(Ledger::open(&ledger_path)?),
+            clock: self.clock.clone(),
+            board: self.board.clone(),
+            events: self.events.clone(),
+            pace: self.pace,
+            work_dir,
+        };
+        shared.ledger.set_meta("project", &project.to_string())?;
+        self.adopt(&shared)?;
+        keep_displaced_completions(&dir, &shared)?;
+        Ok(Opened { shared, _lock: lock })
+    }
+
+    /// At the first start: the ids that Label Studio's own maps have given stay with their keys.
+    fn adopt(&self, shared: &Shared) -> Result<(), CycleError> {
+        if shared.ledger.meta("adopted")?.is_some() {
+            return Ok(());
+        }
+        let force = self.in_force.borrow().clone();
+        let map = shared.near.source_map()?;
+        if let (Some(side), SourceMap::Ids(ids)) = (&force.source, &map) {
+            let root = format!("{}/", side.store.root());
+            let ours: Vec<(TaskId, Key)> = ids
+                .iter()
+                .filter_map(|(id, key)| Some((*id, Key::new(key.as_str().strip_prefix(root.as_str())?))))
+                .collect();
+            let origin = shared.ledger.origin(side.store.root())?;
+            let taken = shared.ledger.adopt_ids(origin, &ours, "json")?;
+            if taken > 0 {
+                let text = format!("= {taken} ids taken over from Label Studio's source.json");
+                shared.tell(Happened::new(Level::Notice, "ids_adopted", text));
+            }
+        }
+        if let SourceMap::Unreadable = map {
+            return Err(CycleError::Blocked {
+                code: "source_json_unreadable",
+                message:
+                    "source.json ends in the middle or is damaged: the ids that Label Studio gave cannot be taken over"
+                        .to_owned(),
+                hint: "open a page of Label Studio, which writes it anew, or restore it; labelsync looks again"
+                    .to_owned(),
+            });
+        }
+        Ok(shared.ledger.set_meta("adopted", "1")?)
+    }
+
+    async fn serve(&self, opened: Opened) -> Result<(), CycleError> {
+        let shared = opened.shared.clone();
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
+        let end = CancellationToken::new();
+        let stop = self.stop.clone();
+        let this = Loop {
+            shared: shared.clone(),
+            in_force: self.in_force.clone(),
+            wakes: self.wakes.clone(),
+            stop: stop.child_token(),
+        };
+        let watching = tokio::spawn(watch_directory(shared, self.path.clone(), self.wakes.clone(), end.clone()));
+        let mut loops = JoinSet::new();
+        loops.spawn(run_source(this.clone()));
+        loops.spawn(run_target(this.clone()));
+        // Whichever ends first ends the other: a project runs whole or not at all.
+        let ended = tokio::select! {
+            Some(ended) = loops.join_next() => joined(ended),
+            error = self.watch_identity() => Err(error),
+        };
+        this.stop.cancel();
+        let rest = async { while loops.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_GRACE, rest).await.is_err() {
+            loops.abort_all();
+        }
+        end.cancel();
+        // Nobody waits for the watcher: it only gives hints.
+        drop(watching);
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        ended
+    }
+
+    /// Ends when the directory is not the project's any more (promise 8).
+    async fn watch_identity(&self) -> CycleError {
+        loop {
+            tokio::time::sleep(REOPEN.min(Duration::from_secs(2))).await;
+            let path = self.path.clone();
+            let there = blocking(move || {
+                let dir = Dir::open(&path).map_err(NearError::from)?;
+                Ok(dir.fingerprint(MARKER).map_err(NearError::from)?.is_some())
+            })
+            .await;
+            match there {
+                Ok(true) => {}
+                Ok(false) => {
+                    return CycleError::Blocked {
+                        code: "marker_missing",
+                        message: format!("{} has lost its marker {MARKER} while running", self.path.display()),
+                        hint: "mount or restore the project directory".to_owned(),
+                    };
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    fn fail(&self, reason: Reason) {
+        let now = self.clock.now();
+        let known = self.board.status().reasons.iter().any(|r| r.code == reason.code);
+        if !known {
+            let text = format!("stopped: {}; {}", reason.message, reason.hint);
+            self.events
+                .tell(Some(&self.name), Happened::new(Level::Error, "project_stopped", text).error(&reason.code));
+        }
+        self.board.set_failed(now, Some(reason));
+    }
+
+    fn hold(&self, hold: &HoldRow) {
+        let known = self.board.status().holds.iter().any(|h| h.id == hold.id);
+        if !known {
+            let text = format!("held: {}", hold.message);
+            self.events.tell(Some(&self.name), Happened::new(Level::Error, "held", text).error(REINITIALISED));
+        }
+        let mut view = super::source_road::hold_view(hold);
+        if let Some(before) = self.board.status().holds.iter().find(|h| h.id == hold.id) {
+            view.since = before.since;
+        }
+        self.board.set_failed(self.clock.now(), None);
+        self.board.set_holds(self.clock.now(), vec![view]);
+    }
+}
+
+fn joined(ended: Result<Result<(), CycleError>, tokio::task::JoinError>) -> Result<(), CycleError> {
+    match ended {
+        Ok(result) => result,
+        Err(panicked) => Err(CycleError::Blocked {
+            code: "internal_error",
+            message: format!("a loop of this project ended by a fault of labelsync: {panicked}"),
+            hint: "it is started again; keep the log and report it".to_owned(),
+        }),
+    }
+}
+
+/// A completion that was displaced when the last daemon died may be what Label Studio wrote last: it is kept.
+fn keep_displaced_completions(dir: &Dir, shared: &Shared) -> Result<(), CycleError> {
+    let completions = match dir.sub(COMPLETIONS, false) {
+        Ok(dir) => dir,
+        Err(error) if error.kind == FileErrorKind::Missing => return Ok(()),
+        Err(error) => return Err(NearError::from(error).into()),
+    };
+    for leftover in completions.clean_leftovers().map_err(NearError::from)? {
+        let limit = super::validate::MAX_COMPLETION_BYTES as u64;
+        if let Some(contents) = completions.read(&leftover.name, limit).map_err(NearError::from)? {
+            let losers = shared.work_dir.join("losers");
+            std::fs::create_dir_all(&losers)?;
+            let name =
+                losers.join(format!("{}-displaced-{}.json", leftover.of.trim_end_matches(".json"), shared.now().0));
+            crate::settings::atomic::replace(&name, &contents.bytes, 0o600)?;
+            let text = format!("a displaced version of completions/{} is kept in {}", leftover.of, name.display());
+            shared.tell(Happened::new(Level::Warning, "displaced_kept", text));
+        }
+        completions.discard_leftover(&leftover).map_err(NearError::from)?;
+    }
+    Ok(())
+}
+
+/// Turns hints of the directory into wakes, and says when there are no events to go by.
+async fn watch_directory(shared: Shared, path: PathBuf, wakes: Arc<Wakes>, end: CancellationToken) {
+    let watcher = Watcher::start(&path, Periods::default());
+    let mut warned = None;
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = watcher.woken() => {}
+        }
+        let hints = watcher.take();
+        if hints.everything {
+            wakes.wake_source(SourceWake::Near);
+            wakes.wake_target(TargetWake::Local);
+        } else {
+            if hints.tasks || hints.config {
+                wakes.wake_source(if hints.config { SourceWake::Far } else { SourceWake::Near });
+            }
+            if !hints.completions.is_empty() {
+                wakes.wake_target(TargetWake::Some(hints.completions));
+            }
+        }
+        warn_of(&shared, watcher.mode(), &mut warned);
+    }
+}
+
+fn warn_of(shared: &Shared, mode: Mode, warned: &mut Option<&'static str>) {
+    let now = shared.now();
+    let why = match mode {
+        Mode::Inotify | Mode::Polling(PollReason::Starting) => None,
+        Mode::Polling(why) => Some(why),
+    };
+    let code = why.map(PollReason::code);
+    if *warned == code {
+        return;
+    }
+    if let Some(old) = warned.take() {
+        shared.board.unwarn(now, old);
+    }
+    if let Some(why) = why {
+        let message =
+            "changes in the project directory are not announced here: it is looked at again and again".to_owned();
+        let reason = Reason { code: why.code().to_owned(), message, hint: why.remedy().to_owned() };
+        shared.board.warn(now, reason.clone());
+        shared.tell(Happened::new(Level::Warning, "watch", reason.message).error(why.code()));
+    }
+    *warned = code;
+}

@@ -1,0 +1,378 @@
+//! Which projects run, with which settings; changed while they run.
+//!
+//! Promise: a change is durable before it is acknowledged, and takes effect between cycles; a wrong change, or a wrong
+//! file at a reload, changes nothing.
+//! Not here: what a project does (`project::host`), the socket (`control::server`), signals (`main`).
+
+mod metrics;
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, UnixMillis};
+use crate::control::api::Reason;
+use crate::events::{EventLog, Happened, Level};
+use crate::names::ProjectName;
+use crate::project::board::Board;
+use crate::project::claim::Owner;
+use crate::project::files::{Dir, FileError, FileErrorKind, IfAbsent, Lock};
+use crate::project::host::{Host, NotOpened, Opened};
+use crate::project::run::InForce;
+use crate::project::shared::Shared;
+use crate::project::source_look::SourceSide;
+use crate::project::target_road::{TargetSide, target_prefix};
+use crate::project::wakes::Wakes;
+use crate::settings::load::Loaded;
+use crate::settings::overrides::OverridesStore;
+use crate::settings::{Overrides, Problem, ProjectSettings, Settings, StoreSettings, atomic};
+use crate::store::Store;
+use crate::store::connecting::Connecting;
+use crate::sync::pace::Pace;
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings, or runtime changes that do not fit them.
+    #[error("the settings cannot be used")]
+    Settings(Vec<Problem>),
+    /// Another daemon.
+    #[error("{0} is served by another labelsyncd")]
+    Locked(String),
+    /// The state directory.
+    #[error("the state directory cannot be used")]
+    State(#[from] FileError),
+    /// Its disk.
+    #[error("the state directory cannot be used")]
+    Io(#[from] std::io::Error),
+}
+
+/// The running daemon.
+pub struct Supervisor {
+    config_file: PathBuf,
+    state_dir: PathBuf,
+    installation: String,
+    clock: Arc<dyn Clock>,
+    events: Arc<EventLog>,
+    started_at: UnixMillis,
+    pace: Pace,
+    overrides: OverridesStore,
+    /// One change at a time, from its check to its effect; held across the disk, never across a bucket.
+    current: tokio::sync::Mutex<()>,
+    /// What is in force. Held to copy or replace, never across a wait.
+    settings: Mutex<Current>,
+    /// Held to look up, add or remove, never across a wait.
+    projects: Mutex<BTreeMap<ProjectName, Running>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    _lock: Lock,
+}
+
+#[derive(Clone)]
+struct Current {
+    loaded: Arc<Loaded>,
+    overrides: BTreeMap<ProjectName, Overrides>,
+    settings: Settings,
+    generation: u64,
+}
+
+#[derive(Clone)]
+struct Running {
+    path: PathBuf,
+    board: Arc<Board>,
+    wakes: Arc<Wakes>,
+    in_force: watch::Sender<Arc<InForce>>,
+    opened: Arc<Mutex<Option<Shared>>>,
+    accepted: Arc<Mutex<Option<String>>>,
+    stop: CancellationToken,
+}
+
+/// What the supervisor is made of.
+#[derive(Debug)]
+pub struct Start {
+    /// The settings file, read again at a reload.
+    pub config_file: PathBuf,
+    /// As it was read.
+    pub loaded: Loaded,
+    /// The state directory: the settings', or the command line's.
+    pub state_dir: PathBuf,
+    /// How long things are waited for.
+    pub pace: Pace,
+}
+
+impl Supervisor {
+    /// Locks the state directory, opens every project once, and lets them run. A bucket that is down does not matter
+    /// here; another daemon does.
+    pub async fn start(
+        start: Start,
+        clock: Arc<dyn Clock>,
+        events: Arc<EventLog>,
+        stop: CancellationToken,
+    ) -> Result<Arc<Self>, StartError> {
+        let (lock, installation) = open_state_dir(&start.state_dir)?;
+        let store = OverridesStore::open(&start.state_dir).map_err(|e| StartError::Settings(vec![e.problem()]))?;
+        let names = start.loaded.settings.projects.keys();
+        let all = |errors: Vec<crate::settings::overrides::OverridesError>| {
+            StartError::Settings(errors.iter().map(crate::settings::overrides::OverridesError::problem).collect())
+        };
+        let overrides = store.load_all(names).map_err(all)?;
+        let settings = start.loaded.with_overrides(&overrides).map_err(StartError::Settings)?;
+        let current = Current { loaded: Arc::new(start.loaded), overrides, settings, generation: 1 };
+        let this = Arc::new(Self {
+            config_file: start.config_file,
+            state_dir: start.state_dir,
+            installation,
+            started_at: clock.now(),
+            clock,
+            events,
+            pace: start.pace,
+            overrides: store,
+            current: tokio::sync::Mutex::new(()),
+            settings: Mutex::new(current.clone()),
+            projects: Mutex::new(BTreeMap::new()),
+            stop,
+            tasks: TaskTracker::new(),
+            _lock: lock,
+        });
+        for project in current.settings.projects.values() {
+            let (host, running) = this.host(project, &current);
+            let first = host.open().await;
+            if let Err(NotOpened::Locked(what)) = first {
+                return Err(StartError::Locked(what));
+            }
+            this.launch(project.name.clone(), host, running, first);
+        }
+        Ok(this)
+    }
+
+    /// Ends when every project has ended; call it after the stop.
+    pub async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Reads the settings files again. What is wrong changes nothing.
+    pub async fn reload_files(self: &Arc<Self>) -> Result<String, Vec<Problem>> {
+        let _one_change = self.current.lock().await;
+        let file = self.config_file.clone();
+        let read = tokio::task::spawn_blocking(move || crate::settings::load(&file)).await;
+        let fault = |error: tokio::task::JoinError| vec![Problem::new("settings", error.to_string(), "report this")];
+        let loaded = read.map_err(fault)??;
+        let names: Vec<ProjectName> = loaded.settings.projects.keys().cloned().collect();
+        let overrides = self.overrides.load_all(&names).map_err(|errors| {
+            errors.iter().map(crate::settings::overrides::OverridesError::problem).collect::<Vec<_>>()
+        })?;
+        let settings = loaded.with_overrides(&overrides)?;
+        let before = self.current();
+        let next = Current { loaded: Arc::new(loaded), overrides, settings, generation: before.generation + 1 };
+        let text = self.replace_projects(&before, &next);
+        *self.settings() = next;
+        Ok(text)
+    }
+
+    /// To watch, to drop: the difference of two settings.
+    fn replace_projects(self: &Arc<Self>, before: &Current, next: &Current) -> String {
+        let (mut started, mut stopped, mut changed) = (0, 0, 0);
+        let running: Vec<(ProjectName, Running)> =
+            self.projects().iter().map(|(name, running)| (name.clone(), running.clone())).collect();
+        for (name, running) in running {
+            let wanted = next.settings.projects.get(&name);
+            if wanted.is_none_or(|project| project.path != running.path) {
+                running.stop.cancel();
+                self.projects().remove(&name);
+                stopped += 1;
+            }
+        }
+        for (name, project) in &next.settings.projects {
+            let running = self.projects().get(name).cloned();
+            let Some(running) = running else {
+                let (host, running) = self.host(project, next);
+                // The one before may still hold its lock for a moment: opening is tried again.
+                self.launch(name.clone(), host, running, Err(NotOpened::Locked(project.path.display().to_string())));
+                started += 1;
+                continue;
+            };
+            if before.settings.projects.get(name) != Some(project) {
+                self.put_in_force(name, &running, next);
+                changed += 1;
+            }
+        }
+        let mut text = format!("settings read again: {started} projects started, {stopped} stopped, {changed} changed");
+        if before.settings.daemon != next.settings.daemon {
+            text.push_str("; [daemon] needs a restart");
+        }
+        text
+    }
+
+    fn host(&self, project: &ProjectSettings, current: &Current) -> (Host, Running) {
+        let now = self.clock.now();
+        let board = Arc::new(Board::new(project.name.as_str(), &project.path.display().to_string(), now));
+        let force = self.in_force(&project.name, current, &InForce::default());
+        let (in_force, watched) = watch::channel(Arc::new(force));
+        let running = Running {
+            path: project.path.clone(),
+            board: board.clone(),
+            wakes: Arc::new(Wakes::default()),
+            in_force,
+            opened: Arc::default(),
+            accepted: Arc::default(),
+            stop: self.stop.child_token(),
+        };
+        let host = Host {
+            name: project.name.clone(),
+            path: project.path.clone(),
+            state_dir: self.state_dir.clone(),
+            clock: self.clock.clone(),
+            events: self.events.clone(),
+            board,
+            wakes: running.wakes.clone(),
+            pace: self.pace,
+            in_force: watched,
+            stop: running.stop.clone(),
+            opened: running.opened.clone(),
+            accepted: running.accepted.clone(),
+        };
+        (host, running)
+    }
+
+    fn launch(&self, name: ProjectName, host: Host, running: Running, first: Result<Opened, NotOpened>) {
+        self.publish(&name, &running);
+        self.projects().insert(name, running);
+        self.tasks.spawn(host.run(first));
+    }
+
+    fn put_in_force(&self, name: &ProjectName, running: &Running, current: &Current) {
+        let before = running.in_force.borrow().clone();
+        let force = self.in_force(name, current, &before);
+        running.in_force.send_replace(Arc::new(force));
+        self.publish(name, running);
+    }
+
+    /// Settings as the loops take them; a store whose settings did not change stays connected.
+    fn in_force(&self, name: &ProjectName, current: &Current, before: &InForce) -> InForce {
+        let Some(project) = current.settings.projects.get(name) else { return InForce::default() };
+        let paused = current.overrides.get(name).is_some_and(|overrides| overrides.paused);
+        let targets = |project: &ProjectSettings| {
+            let target = project.target.as_ref()?;
+            Some((target.store.root(), target_prefix(&target.prefix)))
+        };
+        let targets: Vec<(String, String)> = current.settings.projects.values().filter_map(targets).collect();
+        let source = project.source.as_ref().map(|settings| SourceSide {
+            settings: settings.clone(),
+            store: store(&settings.store, before.source.as_ref().map(|s| (&s.settings.store, &s.store))),
+            targets,
+        });
+        let owner = Owner {
+            project: project.path.display().to_string(),
+            installation: self.installation.clone(),
+            name: name.to_string(),
+        };
+        let target = project.target.as_ref().map(|settings| TargetSide {
+            settings: settings.clone(),
+            store: store(&settings.store, before.target.as_ref().map(|t| (&t.settings.store, &t.store))),
+            owner,
+        });
+        InForce { paused, source, target }
+    }
+
+    /// What the settings say goes to the board at once.
+    fn publish(&self, name: &ProjectName, running: &Running) {
+        let now = self.clock.now();
+        let force = running.in_force.borrow().clone();
+        let source = force.source.as_ref().map(|side| {
+            let regex = side.settings.regex.as_ref().map(|regex| regex.as_str().to_owned());
+            (side.store.root().to_owned(), side.settings.prefix.clone(), regex)
+        });
+        let target = force.target.as_ref().map(|side| (side.store.root().to_owned(), side.settings.prefix.clone()));
+        running.board.set_sides(now, source, target);
+        running.board.set_paused(now, force.paused);
+        let current = self.current();
+        let has = current.settings.projects.get(name).is_some_and(|project| project.label_studio_has_credentials);
+        let cloud =
+            force.source.as_ref().filter(|side| side.settings.use_blob_urls && side.store.root().contains("s3://"));
+        match cloud {
+            Some(side) if !has => {
+                running.board.warn(now, needs_credentials(name, side.store.root()));
+            }
+            Some(_) | None => {
+                running.board.unwarn(now, NEEDS_CREDENTIALS);
+            }
+        }
+    }
+
+    fn current(&self) -> Current {
+        self.settings().clone()
+    }
+
+    /// A panic while it was replaced leaves the old one.
+    fn settings(&self) -> MutexGuard<'_, Current> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A panic while it was changed leaves the old or the new entry.
+    fn projects(&self) -> MutexGuard<'_, BTreeMap<ProjectName, Running>> {
+        self.projects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, project: &ProjectName, happened: Happened) {
+        self.events.tell(Some(project), happened);
+    }
+}
+
+const NEEDS_CREDENTIALS: &str = "label_studio_needs_credentials";
+
+/// 0.8.md, section 7: without them Label Studio's task list answers 500.
+pub fn needs_credentials(name: &ProjectName, root: &str) -> Reason {
+    Reason {
+        code: NEEDS_CREDENTIALS.to_owned(),
+        message: format!(
+            "Label Studio itself must be able to read {root}: without credentials in its own environment its task list answers 500"
+        ),
+        hint: format!(
+            "give Label Studio's service AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_REGION, then set \
+             `label_studio_has_credentials = true` in [projects.{name}]"
+        ),
+    }
+}
+
+fn store(settings: &StoreSettings, before: Option<(&StoreSettings, &Arc<dyn Store>)>) -> Arc<dyn Store> {
+    match before {
+        Some((old, store)) if old == settings => store.clone(),
+        _ => Arc::new(Connecting::new(settings.clone())),
+    }
+}
+
+/// One daemon a state directory; its installation's id is made once.
+fn open_state_dir(path: &Path) -> Result<(Lock, String), StartError> {
+    std::fs::create_dir_all(path)?;
+    let dir = Dir::open(path)?;
+    let lock = dir.lock("lock", IfAbsent::Create).map_err(|error| match error.kind {
+        FileErrorKind::Locked => StartError::Locked(path.display().to_string()),
+        _ => StartError::State(error),
+    })?;
+    let file = path.join("installation");
+    let installation = match std::fs::read_to_string(&file) {
+        Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
+        Ok(_) => {
+            return Err(std::io::Error::other(format!("{} is empty: restore it from a backup", file.display())).into());
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let installation = uuid::Uuid::new_v4().to_string();
+            atomic::replace(&file, installation.as_bytes(), 0o600)?;
+            installation
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((lock, installation))
+}
+
+/// For the log, once, when everything has started.
+pub fn started(events: &EventLog, projects: usize) {
+    let text = format!("labelsyncd {} started, {projects} projects", env!("CARGO_PKG_VERSION"));
+    events.tell(None, Happened::new(Level::Notice, "started", text));
+}

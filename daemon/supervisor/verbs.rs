@@ -1,0 +1,445 @@
+//! What `lsctl` asks, answered by the supervisor.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Current, Running, Supervisor};
+use crate::control::api::{
+    Changed, Done, Health, Item, ItemState, Items, Keep, PlanView, ProjectStatus, Reason, Refusal, Shown, State,
+    Status, SyncTicket,
+};
+use crate::control::{Actor, Control, EventFeed};
+use crate::events::{Happened, Level};
+use crate::names::{ProjectName, TaskId};
+use crate::project::board::Board;
+use crate::project::error::CycleError;
+use crate::project::shared::Shared;
+use crate::project::source_look::SourceSide;
+use crate::project::source_road::SourceRoad;
+use crate::project::wakes::{SourceWake, TargetWake};
+use crate::settings::show::diff;
+use crate::settings::{Overrides, Problem, SourcePatch, TargetPatch};
+use crate::sync::completions::Resolution;
+
+/// How long a change waits for the look at what it will do; the change itself does not wait for more.
+const PLAN_WITH_CHANGE: Duration = Duration::from_secs(5);
+
+/// Keys or ids in one request: what fits into its 64 KiB anyway.
+const KEYS_MAX: usize = 10_000;
+
+#[async_trait]
+impl Control for Arc<Supervisor> {
+    fn status(&self) -> Status {
+        let projects: Vec<ProjectStatus> = self.projects().values().map(|running| running.board.status()).collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            state_dir: self.state_dir.display().to_string(),
+            generation: self.current().generation,
+            projects,
+        }
+    }
+
+    fn health(&self) -> Health {
+        let rank = |state: State| match state {
+            State::Ok => 0,
+            State::Starting => 1,
+            State::Paused => 2,
+            State::Degraded => 3,
+            State::Held => 4,
+            State::Failed => 5,
+        };
+        let projects = self.status().projects;
+        let state = projects.iter().map(|p| p.state).max_by_key(|state| rank(*state)).unwrap_or(State::Ok);
+        let reasons = projects.into_iter().flat_map(|p| {
+            let name = p.name;
+            let holds = p.holds.into_iter().map(|hold| (hold.code, hold.message, hold.consequence));
+            let reasons = p.reasons.into_iter().map(|r| (r.code, r.message, r.hint));
+            let all: Vec<_> = holds.chain(reasons).collect();
+            all.into_iter().map(move |(code, message, hint)| Reason {
+                code,
+                message: format!("{name}: {message}"),
+                hint,
+            })
+        });
+        Health { state, reasons: reasons.collect() }
+    }
+
+    fn metrics(&self) -> String {
+        super::metrics::text(&self.status())
+    }
+
+    fn events(&self) -> EventFeed {
+        self.events.feed()
+    }
+
+    fn project(&self, name: Option<&str>) -> Result<ProjectName, Refusal> {
+        let projects = self.projects();
+        let names: Vec<&str> = projects.keys().map(ProjectName::as_str).collect();
+        let named = match name {
+            Some(name) => projects.keys().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
+                let text = format!("there is no project `{}`", crate::names::printable(name));
+                Refusal::new("no_such_project", text, format!("projects: {}", names.join(", ")))
+            }),
+            None => match projects.keys().collect::<Vec<_>>()[..] {
+                [only] => Ok(only.clone()),
+                [] => Err(Refusal::new("no_such_project", "there is no project", "`labelsyncd init NAME …` makes one")),
+                _ => {
+                    let hint = format!("projects: {}", names.join(", "));
+                    Err(Refusal::new("project_needed", "there are several projects: name the one that is meant", hint))
+                }
+            },
+        };
+        drop(projects);
+        named
+    }
+
+    fn show(&self, project: &ProjectName) -> Result<Shown, Refusal> {
+        shown(&self.current(), project)
+    }
+
+    async fn set_source(
+        &self,
+        project: &ProjectName,
+        patch: SourcePatch,
+        dry_run: bool,
+        actor: Actor,
+    ) -> Result<Changed, Refusal> {
+        if !self.current().settings.projects.get(project).is_some_and(|p| p.source.is_some()) {
+            return Err(no_side("no_source", project, "source"));
+        }
+        let change = |overrides: &mut Overrides| {
+            overrides.source = std::mem::take(&mut overrides.source).merge(patch.clone());
+            Ok(())
+        };
+        self.change(project, change, dry_run, actor).await
+    }
+
+    async fn set_target(
+        &self,
+        project: &ProjectName,
+        patch: TargetPatch,
+        dry_run: bool,
+        actor: Actor,
+    ) -> Result<Changed, Refusal> {
+        if !self.current().settings.projects.get(project).is_some_and(|p| p.target.is_some()) {
+            return Err(no_side("no_target", project, "target"));
+        }
+        let change = |overrides: &mut Overrides| {
+            overrides.target = std::mem::take(&mut overrides.target).merge(patch.clone());
+            Ok(())
+        };
+        self.change(project, change, dry_run, actor).await
+    }
+
+    async fn reset(&self, project: &ProjectName, keys: Vec<String>, actor: Actor) -> Result<Changed, Refusal> {
+        let change = |overrides: &mut Overrides| overrides.reset(&keys);
+        self.change(project, change, false, actor).await
+    }
+
+    async fn plan(&self, project: &ProjectName) -> Result<PlanView, Refusal> {
+        let running = self.running(project)?;
+        let shared = opened(&running)?;
+        let side = running.in_force.borrow().source.clone();
+        let Some(side) = side else { return Err(no_side("no_source", project, "source")) };
+        look_ahead(shared, side).await.map_err(|error| refused(&error))
+    }
+
+    async fn sync(&self, project: &ProjectName) -> Result<SyncTicket, Refusal> {
+        let running = self.running(project)?;
+        opened(&running)?;
+        let force = running.in_force.borrow().clone();
+        if force.paused {
+            let hint = format!("`lsctl resume {project}`");
+            return Err(Refusal::new("paused", format!("{project} is paused"), hint));
+        }
+        let cycles = running.board.status().cycles;
+        running.wakes.wake_all();
+        Ok(SyncTicket {
+            source: if force.source.is_some() { cycles.source_begun + 1 } else { 0 },
+            target: if force.target.is_some() { cycles.target_begun + 1 } else { 0 },
+        })
+    }
+
+    async fn pause(&self, project: &ProjectName, actor: Actor) -> Result<Done, Refusal> {
+        self.set_paused(project, true, actor).await
+    }
+
+    async fn resume(&self, project: &ProjectName, actor: Actor) -> Result<Done, Refusal> {
+        self.set_paused(project, false, actor).await
+    }
+
+    async fn accept(&self, project: &ProjectName, hold: Option<String>, actor: Actor) -> Result<Done, Refusal> {
+        let running = self.running(project)?;
+        let holds = running.board.status().holds;
+        let nothing = || {
+            let hint = format!("`lsctl status {project}` shows what is held");
+            Refusal::new("nothing_held", format!("{project} holds nothing of this id"), hint)
+        };
+        let held = match (&hold, holds.as_slice()) {
+            (Some(id), _) => holds.iter().find(|held| held.id == *id).ok_or_else(nothing)?.clone(),
+            (None, [only]) => only.clone(),
+            (None, []) => return Err(nothing()),
+            (None, _) => {
+                let ids: Vec<&str> = holds.iter().map(|held| held.id.as_str()).collect();
+                let hint = format!("name one of {}", ids.join(", "));
+                return Err(Refusal::new("project_needed", "several things are held", hint));
+            }
+        };
+        match opened(&running) {
+            Ok(shared) => {
+                let id = held.id.clone();
+                in_ledger(move || Ok(shared.ledger.accept(&id)?)).await?;
+            }
+            // Its identity is held: the project is not open yet, and opening it looks here.
+            Err(_) => *running.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(held.id.clone()),
+        }
+        running.wakes.wake_all();
+        let text = format!("{} accepted: {}", held.id, held.message);
+        self.tell(project, Happened::new(Level::Notice, "released", text.clone()).actor(who(actor)));
+        Ok(Done { message: text, count: 1, refused: Vec::new() })
+    }
+
+    async fn resolve(
+        &self,
+        project: &ProjectName,
+        keys: Vec<String>,
+        keep: Keep,
+        actor: Actor,
+    ) -> Result<Done, Refusal> {
+        let running = self.running(project)?;
+        let shared = opened(&running)?;
+        check_count(&keys)?;
+        let resolution = match keep {
+            Keep::Local => Resolution::Local,
+            Keep::Remote => Resolution::Remote,
+        };
+        let prefix = running.in_force.borrow().target.as_ref().map(|side| side.prefix()).unwrap_or_default();
+        let (resolved, refused) = in_ledger(move || {
+            let (mut resolved, mut refused) = (std::collections::BTreeSet::new(), Vec::new());
+            for key in keys {
+                let id = TaskId::parse(&key).or_else(|| TaskId::parse(key.strip_prefix(&prefix)?));
+                match id {
+                    Some(id) if shared.ledger.resolve(id, resolution)? => {
+                        resolved.insert(id);
+                    }
+                    Some(_) | None => refused.push(Item {
+                        key: Some(key),
+                        id: id.map(TaskId::get),
+                        reason: "no_conflict".to_owned(),
+                        detail: "there is no conflict of this id or key".to_owned(),
+                        ..Default::default()
+                    }),
+                }
+            }
+            Ok((resolved, refused))
+        })
+        .await?;
+        let count = resolved.len() as u64;
+        let word = if keep == Keep::Local { "local" } else { "remote" };
+        let text = format!("{count} conflicts: the {word} side is kept, the other goes to the state directory");
+        if count > 0 {
+            self.tell(project, Happened::new(Level::Notice, "resolved", text.clone()).actor(who(actor)));
+        }
+        running.wakes.wake_target(TargetWake::Some(resolved));
+        Ok(Done { message: text, count, refused })
+    }
+
+    async fn items(&self, project: &ProjectName, state: ItemState, after: Option<String>) -> Result<Items, Refusal> {
+        let running = self.running(project)?;
+        match state {
+            ItemState::Pending => Ok(Items { items: running.board.pending(), next: None }),
+            ItemState::Skipped => Ok(Items { items: running.board.skipped(), next: None }),
+            ItemState::Tasks | ItemState::Quarantined | ItemState::Conflict | ItemState::Removed => {
+                let shared = opened(&running)?;
+                in_ledger(move || Ok(shared.ledger.reader()?.items(state, after.as_deref())?)).await
+            }
+        }
+    }
+
+    async fn retry(&self, project: &ProjectName, keys: Vec<String>, actor: Actor) -> Result<Done, Refusal> {
+        let running = self.running(project)?;
+        let shared = opened(&running)?;
+        check_count(&keys)?;
+        let count = in_ledger(move || Ok(shared.ledger.retry(&keys)?)).await?;
+        running.wakes.wake_all();
+        let text = format!("{count} quarantined items are tried again");
+        self.tell(project, Happened::new(Level::Notice, "retried", text.clone()).actor(who(actor)));
+        Ok(Done { message: text, count, refused: Vec::new() })
+    }
+
+    async fn backup(&self, project: &ProjectName) -> Result<tempfile::NamedTempFile, Refusal> {
+        let shared = opened(&self.running(project)?)?;
+        in_ledger(move || {
+            let file = tempfile::NamedTempFile::new_in(&shared.work_dir)?;
+            shared.ledger.backup_to(file.path())?;
+            Ok(file)
+        })
+        .await
+    }
+
+    async fn reload(&self, actor: Actor) -> Result<Done, Refusal> {
+        if actor.uid != 0 && actor.uid != rustix::process::geteuid().as_raw() {
+            let hint = "run it as root, or `systemctl reload labelsyncd`";
+            return Err(Refusal::new(
+                "not_root",
+                "only root, or the daemon's own user, may read the settings again",
+                hint,
+            ));
+        }
+        match self.reload_files().await {
+            Ok(text) => {
+                self.events.tell(None, Happened::new(Level::Notice, "reloaded", text.clone()).actor(who(actor)));
+                Ok(Done { message: text, count: 1, refused: Vec::new() })
+            }
+            Err(problems) => Err(invalid("the settings files have problems; nothing was changed", problems)),
+        }
+    }
+}
+
+impl Supervisor {
+    fn running(&self, project: &ProjectName) -> Result<Running, Refusal> {
+        let missing =
+            || Refusal::new("no_such_project", format!("there is no project `{project}`"), "`lsctl status` lists them");
+        self.projects().get(project).cloned().ok_or_else(missing)
+    }
+
+    /// Checks a runtime change, makes it durable, puts it in force.
+    async fn change(
+        &self,
+        project: &ProjectName,
+        change: impl FnOnce(&mut Overrides) -> Result<(), Vec<Problem>> + Send,
+        dry_run: bool,
+        actor: Actor,
+    ) -> Result<Changed, Refusal> {
+        let one_change = self.current.lock().await;
+        let running = self.running(project)?;
+        let before = self.current();
+        let mut next = before.clone();
+        let overrides = next.overrides.entry(project.clone()).or_default();
+        change(overrides).map_err(|problems| invalid("the change has problems; nothing was changed", problems))?;
+        let overrides = overrides.clone();
+        next.settings = next
+            .loaded
+            .with_overrides(&next.overrides)
+            .map_err(|problems| invalid("the change has problems; nothing was changed", problems))?;
+        next.generation += 1;
+        let changes = diff(&shown(&before, project)?, &shown(&next, project)?);
+        let force = self.in_force(project, &next, &running.in_force.borrow().clone());
+        let (plan, plan_error) = match (opened(&running), force.source) {
+            (Ok(shared), Some(side)) => match tokio::time::timeout(PLAN_WITH_CHANGE, look_ahead(shared, side)).await {
+                Ok(Ok(plan)) => (Some(plan), None),
+                Ok(Err(error)) => (None, Some(error.reason())),
+                Err(_) => (None, Some(still_looking(project))),
+            },
+            _ => (None, None),
+        };
+        let answer = Changed { project: project.to_string(), changes, applied: !dry_run, plan, plan_error };
+        if dry_run {
+            return Ok(answer);
+        }
+        self.overrides.save(project, &overrides).map_err(|error| {
+            let problem = error.problem();
+            Refusal::new("failed", format!("the change could not be kept: {}", problem.message), problem.remedy)
+        })?;
+        *self.settings() = next.clone();
+        self.put_in_force(project, &running, &next);
+        drop(one_change);
+        for change in &answer.changes {
+            let text = format!("{}: {} → {}", change.key, change.old, change.new);
+            self.tell(project, Happened::new(Level::Notice, "settings_changed", text).actor(who(actor)));
+        }
+        Ok(answer)
+    }
+
+    async fn set_paused(&self, project: &ProjectName, paused: bool, actor: Actor) -> Result<Done, Refusal> {
+        let _one_change = self.current.lock().await;
+        let running = self.running(project)?;
+        let mut next = self.current();
+        let overrides = next.overrides.entry(project.clone()).or_default();
+        let word = if paused { "paused" } else { "resumed" };
+        if overrides.paused == paused {
+            return Ok(Done { message: format!("{project} was {word} already"), count: 0, refused: Vec::new() });
+        }
+        overrides.paused = paused;
+        self.overrides.save(project, overrides).map_err(|error| {
+            let problem = error.problem();
+            Refusal::new("failed", problem.message, problem.remedy)
+        })?;
+        *self.settings() = next.clone();
+        self.put_in_force(project, &running, &next);
+        running.wakes.wake_source(SourceWake::Far);
+        self.tell(project, Happened::new(Level::Notice, word, format!("{word} by an operator")).actor(who(actor)));
+        Ok(Done { message: format!("{project} is {word}"), count: 1, refused: Vec::new() })
+    }
+}
+
+fn shown(current: &Current, project: &ProjectName) -> Result<Shown, Refusal> {
+    let overrides = current.overrides.get(project).cloned().unwrap_or_default();
+    current.loaded.shown(project, &overrides).map_err(|problems| invalid("the settings have problems", problems))
+}
+
+/// What the next cycle would do; on a board of its own, so that the status does not flicker.
+async fn look_ahead(shared: Shared, side: SourceSide) -> Result<PlanView, CycleError> {
+    let board = Arc::new(Board::new(shared.name.as_str(), "", shared.now()));
+    SourceRoad::new(Shared { board, ..shared }).plan(&side).await
+}
+
+fn still_looking(project: &ProjectName) -> Reason {
+    Reason {
+        code: "still_looking".to_owned(),
+        message: format!("looking at the source takes longer than {} s", PLAN_WITH_CHANGE.as_secs()),
+        hint: format!("`lsctl plan {project}` waits for it"),
+    }
+}
+
+fn opened(running: &Running) -> Result<Shared, Refusal> {
+    let opened = running.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    opened.ok_or_else(|| {
+        let status = running.board.status();
+        let (message, hint) = match (status.reasons.first(), status.holds.first()) {
+            (_, Some(hold)) => (hold.message.clone(), format!("`lsctl accept {} {}`", status.name, hold.id)),
+            (Some(reason), None) => (reason.message.clone(), reason.hint.clone()),
+            (None, None) => ("it is being opened".to_owned(), "try again in a moment".to_owned()),
+        };
+        Refusal::new("project_failed", format!("{} is not open: {message}", status.name), hint)
+    })
+}
+
+async fn in_ledger<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CycleError> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| refused(&error)),
+        Err(stopped) => Err(Refusal::new("failed", stopped.to_string(), "try again; if it stays so, report it")),
+    }
+}
+
+fn refused(error: &CycleError) -> Refusal {
+    let reason = error.reason();
+    Refusal::new(&reason.code, reason.message, reason.hint)
+}
+
+fn invalid(message: &str, problems: Vec<Problem>) -> Refusal {
+    let hint = problems.first().map(|problem| problem.remedy.clone()).unwrap_or_default();
+    Refusal { problems, ..Refusal::new("invalid", message, hint) }
+}
+
+fn no_side(code: &str, project: &ProjectName, side: &str) -> Refusal {
+    let hint = format!("add [projects.{project}.{side}] to the settings file, then `systemctl reload labelsyncd`");
+    Refusal::new(code, format!("{project} has no {side} storage"), hint)
+}
+
+fn check_count(keys: &[String]) -> Result<(), Refusal> {
+    if keys.len() <= KEYS_MAX {
+        return Ok(());
+    }
+    Err(Refusal::new("invalid", format!("more than {KEYS_MAX} keys in one request"), "name fewer, or none for all"))
+}
+
+fn who(actor: Actor) -> String {
+    format!("uid={}", actor.uid)
+}
