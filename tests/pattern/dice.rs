@@ -10,7 +10,7 @@ impl Dice {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap() % below
+        usize::try_from(self.0 >> 33).expect("31 bits fit") % below
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -18,24 +18,31 @@ impl Dice {
     }
 }
 
+#[rustfmt::skip]
 const TEXT_PIECES: &[&str] = &[
-    "", "a", "b", "ab", "aa", "ba", "1", "_", "-", "/", ".", " ", "\n", "\n", "A", "é", "É", "\u{301}", "²", "٣", "\u{1c}",
-    "\u{85}", "ſ", "ı", "K", "😀", "x", "#", "[", "]", "\u{203f}", "\u{200d}",
+    "", "a", "b", "ab", "aa", "ba", "1", "_", "-", "/", ".", " ", "\n", "\n", "A", "é", "É", "\u{301}", "²", "٣",
+    "\u{1c}", "\u{85}", "ſ", "ı", "K", "😀", "x", "#", "[", "]", "\u{203f}", "\u{200d}",
 ];
 
 fn wide_text(dice: &mut Dice) -> String {
     (0..dice.roll(7)).map(|_| dice.pick(TEXT_PIECES)).collect()
 }
 
+#[rustfmt::skip]
+const ATOMS: &[&str] = &[
+    "a", "b", "a", "b", ".", "1", "/", "-", " ", "#", "é", r"\d", r"\w", r"\s", r"\D", r"\W", r"\S", r"\.", r"\/",
+    r"\x61", r"\u00e9", r"\n", r"\101", r"\0", "^", "$", r"\A", r"\Z", r"\b", r"\B", "]", "}", "{", "\n", "[ab]",
+    "[^ab]", "[a-c]", "[]a]", "[^]a]", "[a&&b]", "[a--b]", "[[a]", "[a~~b]", r"[\w-]", r"[^\d\s]", r"[\b]",
+    "[[:alpha:]]", "[^é]", r"[\x00-\U0010ffff]", "[K-ſ]", "k", "s", "i", "(?#c)", "(?i)", "(?m)",
+];
+
+#[rustfmt::skip]
+const REPEATS: &[&str] = &[
+    "", "", "", "", "", "*", "+", "?", "{2}", "{1,2}", "{,2}", "{2,}", "*?", "+?", "??", "{0,1}?", "{0}",
+];
+
 /// Well-formed more often than not; nothing here is slow in CPython for short texts.
 fn wide_pattern(dice: &mut Dice, depth: usize, groups: &mut usize) -> String {
-    const ATOMS: &[&str] = &[
-        "a", "b", "a", "b", ".", "1", "/", "-", " ", "#", "é", r"\d", r"\w", r"\s", r"\D", r"\W", r"\S", r"\.", r"\/",
-        r"\x61", r"\u00e9", r"\n", r"\101", r"\0", "^", "$", r"\A", r"\Z", r"\b", r"\B", "]", "}", "{", "\n",
-        "[ab]", "[^ab]", "[a-c]", "[]a]", "[^]a]", "[a&&b]", "[a--b]", "[[a]", "[a~~b]", r"[\w-]", r"[^\d\s]", r"[\b]",
-        "[[:alpha:]]", "[^é]", r"[\x00-\U0010ffff]", "[K-ſ]", "k", "s", "i", "(?#c)", "(?i)", "(?m)",
-    ];
-    const REPEATS: &[&str] = &["", "", "", "", "", "*", "+", "?", "{2}", "{1,2}", "{,2}", "{2,}", "*?", "+?", "??", "{0,1}?", "{0}"];
     let mut out = String::new();
     for _ in 0..dice.roll(4) + 1 {
         let piece = if depth == 0 || dice.roll(3) > 0 {
@@ -88,11 +95,11 @@ pub fn wide_cases(seed: u64, count: usize) -> Vec<Case> {
         .collect()
 }
 
-
 /// Few letters, so that most patterns match something: groups, branches, references, repeats of what can be empty.
 fn dense_pattern(dice: &mut Dice, depth: usize, groups: &mut usize) -> String {
     const ATOMS: &[&str] = &["a", "b", "a", "b", "c", ".", "[ab]", "[^a]", "", "$", "^", r"\b", r"\B", r"\n"];
-    const REPEATS: &[&str] = &["", "", "", "", "*", "+", "?", "{2}", "{1,2}", "{,2}", "{2,}", "*?", "+?", "??", "{1,2}?", "{2,}?"];
+    const REPEATS: &[&str] =
+        &["", "", "", "", "*", "+", "?", "{2}", "{1,2}", "{,2}", "{2,}", "*?", "+?", "??", "{1,2}?", "{2,}?"];
     let mut out = String::new();
     for _ in 0..dice.roll(3) + 1 {
         if depth == 0 || dice.roll(2) > 0 {
@@ -123,7 +130,11 @@ fn dense_pattern(dice: &mut Dice, depth: usize, groups: &mut usize) -> String {
         out.push_str(open);
         out.push_str(&inner.join("|"));
         out.push(')');
-        out.push_str(if open.starts_with("(?") && !open.starts_with("(?:") && dice.roll(4) > 0 { "" } else { dice.pick(REPEATS) });
+        out.push_str(if open.starts_with("(?") && !open.starts_with("(?:") && dice.roll(4) > 0 {
+            ""
+        } else {
+            dice.pick(REPEATS)
+        });
     }
     out
 }
@@ -139,4 +150,3 @@ pub fn dense_cases(seed: u64, count: usize) -> Vec<Case> {
         })
         .collect()
 }
-

@@ -81,14 +81,14 @@ pub fn ask(cases: &[Case]) -> Vec<Answer> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("these tests compare with CPython: cannot start {python}: {error}"));
-    let mut stdin = child.stdin.take().unwrap();
-    let lines: String = cases.iter().map(|case| serde_json::to_string(case).unwrap() + "\n").collect();
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    let lines: String = cases.iter().map(|case| serde_json::to_string(case).expect("a case is JSON") + "\n").collect();
     let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("no panic").expect("it reads all cases");
     assert!(output.status.success(), "{python} failed");
-    let text = String::from_utf8(output.stdout).unwrap();
-    let answers: Vec<Answer> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let text = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let answers: Vec<Answer> = text.lines().map(|line| serde_json::from_str(line).expect("an answer a line")).collect();
     assert_eq!(answers.len(), cases.len());
     answers
 }

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{MAX_EMPTY_ROUNDS, PatternError};
 use super::fold::{self, CodePoints};
 use super::parse::Tree;
 use super::tree::{self, At, Category, Flags, Item, Node};
+use super::{MAX_EMPTY_ROUNDS, PatternError};
 
 /// The crate to write for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -68,7 +68,8 @@ impl CodePoints {
 
     /// Adds what `(?i)` takes for the same.
     pub fn fold(&mut self) {
-        let missing: Vec<u32> = classes().iter().filter(|class| class.iter().any(|&c| self.contains(c))).flatten().copied().collect();
+        let missing: Vec<u32> =
+            classes().iter().filter(|class| class.iter().any(|&c| self.contains(c))).flatten().copied().collect();
         self.ranges.extend(missing.into_iter().map(|code| (code, code)));
     }
 

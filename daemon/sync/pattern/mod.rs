@@ -11,6 +11,7 @@
 
 mod emit;
 mod escape;
+mod flags;
 mod fold;
 mod parse;
 mod tree;

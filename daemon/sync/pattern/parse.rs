@@ -1,7 +1,7 @@
 //! Python's pattern syntax (CPython 3.8, text, no flags argument), read into a tree.
 //!
 //! Promise: what CPython 3.8 refuses is refused, with the place CPython names.
-//! Not here: escapes and sets (`escape`), what the regex crates can do (`emit`).
+//! Not here: escapes and sets (`escape`), flags (`flags`), what the regex crates can do (`emit`).
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub struct Tree {
 }
 
 /// Why parsing ended early.
-enum Stop {
+pub enum Stop {
     Refused(PatternError),
     /// `(?x)` was found: all of the pattern is to be read again as verbose.
     Verbose(usize),
@@ -44,7 +44,8 @@ impl From<PatternError> for Stop {
     }
 }
 
-fn refuse<T>(message: impl Into<String>, position: usize) -> Result<T, Stop> {
+/// An error at a place, in characters.
+pub fn refuse<T>(message: impl Into<String>, position: usize) -> Result<T, Stop> {
     Err(Stop::Refused(PatternError::new(message, position)))
 }
 
@@ -88,7 +89,7 @@ pub struct Parser<'t> {
     tokens: &'t [Token],
     next: usize,
     end: usize,
-    flags: Flags,
+    pub(super) flags: Flags,
     names: BTreeMap<String, usize>,
     /// Entry 0 is the whole match; open groups have no width yet.
     widths: Vec<Option<Width>>,
@@ -149,7 +150,7 @@ impl<'t> Parser<'t> {
     }
 
     /// In characters.
-    fn tell(&self) -> usize {
+    pub fn tell(&self) -> usize {
         self.peek().map_or(self.end, |token| token.at)
     }
 
@@ -296,7 +297,8 @@ impl<'t> Parser<'t> {
         Ok(node)
     }
 
-    fn rest_of_group(
+    /// What a group holds, up to and with its `)`.
+    pub fn rest_of_group(
         &mut self,
         open: Token,
         index: Option<usize>,
@@ -437,67 +439,6 @@ impl<'t> Parser<'t> {
         }
         self.close(open)?;
         Ok(Node::Conditional { group, yes, no, position: open.at })
-    }
-
-    /// `(?i)` holds for all of the pattern, `(?i:…)` inside.
-    fn flags(&mut self, open: Token, first: Token, verbose: bool) -> Result<Option<Node>, Stop> {
-        let mut add = Flags::default();
-        let mut del = Flags::default();
-        let mut token = first;
-        while !token.is('-') {
-            add = add.with(flag(token)?);
-            if add.kinds_clash() {
-                return refuse("bad inline flags: flags 'a', 'u' and 'L' are incompatible", self.tell());
-            }
-            token = self.next_flag("missing -, : or )", ")-:")?;
-            if token.is(')') {
-                return self.global_flags(open, add, verbose);
-            }
-            if token.is(':') {
-                return self.rest_of_group(open, None, (add, del), verbose).map(Some);
-            }
-        }
-        token = self.next_flag("missing flag", "")?;
-        while !token.is(':') {
-            let flag = flag(token)?;
-            if flag.is_kind() {
-                return refuse("bad inline flags: cannot turn off flags 'a', 'u' and 'L'", self.tell());
-            }
-            del = del.with(flag);
-            token = self.next_flag("missing :", ":")?;
-        }
-        if add.has(del) {
-            return refuse("bad inline flags: flag turned on and off", token.at);
-        }
-        self.rest_of_group(open, None, (add, del), verbose).map(Some)
-    }
-
-    /// The next token: a flag, or one of `ends`.
-    fn next_flag(&mut self, missing: &str, ends: &str) -> Result<Token, Stop> {
-        let Some(token) = self.advance() else {
-            return refuse(missing, self.tell());
-        };
-        if !token.escaped && (ends.contains(token.ch) || "aiLmstux".contains(token.ch)) {
-            return Ok(token);
-        }
-        let message = if !token.escaped && token.ch.is_alphabetic() { "unknown flag" } else { missing };
-        refuse(message, token.at)
-    }
-
-    fn global_flags(&mut self, open: Token, add: Flags, verbose: bool) -> Result<Option<Node>, Stop> {
-        self.flags = self.flags.with(add);
-        if self.flags.has(Flags::VERBOSE) && !verbose {
-            return Err(Stop::Verbose(open.at));
-        }
-        Ok(None)
-    }
-}
-
-fn flag(token: Token) -> Result<Flags, Stop> {
-    match (token.ch, Flags::of(token.ch)) {
-        (_, Some(flag)) => Ok(flag),
-        ('L', None) => refuse("bad inline flags: cannot use 'L' flag with a str pattern", token.at + 1),
-        (ch, None) => refuse(format!("flag {ch} is not supported: leave it out"), token.at),
     }
 }
 

@@ -73,7 +73,10 @@ pub enum Item {
     Literal(u32),
     /// Both ends included.
     Range(u32, u32),
-    Category { category: Category, negated: bool },
+    Category {
+        category: Category,
+        negated: bool,
+    },
 }
 
 /// A place, not a character.
@@ -100,18 +103,44 @@ pub type Sequence = Vec<Node>;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Node {
     /// `a`, `[ab]`, `\d`, `[^a]`; `position` in characters.
-    Set { items: Vec<Item>, negated: bool, position: usize },
+    Set {
+        items: Vec<Item>,
+        negated: bool,
+        position: usize,
+    },
     /// `.`
     Any,
     At(At),
     Branch(Vec<Sequence>),
     /// `index` from 1; `None` does not capture.
-    Group { index: Option<usize>, add: Flags, del: Flags, body: Sequence },
+    Group {
+        index: Option<usize>,
+        add: Flags,
+        del: Flags,
+        body: Sequence,
+    },
     /// No `max`: no upper limit.
-    Repeat { min: u64, max: Option<u64>, lazy: bool, body: Box<Node> },
-    Look { behind: bool, negative: bool, body: Sequence },
-    BackReference { group: usize, position: usize },
-    Conditional { group: usize, yes: Sequence, no: Option<Sequence>, position: usize },
+    Repeat {
+        min: u64,
+        max: Option<u64>,
+        lazy: bool,
+        body: Box<Node>,
+    },
+    Look {
+        behind: bool,
+        negative: bool,
+        body: Sequence,
+    },
+    BackReference {
+        group: usize,
+        position: usize,
+    },
+    Conditional {
+        group: usize,
+        yes: Sequence,
+        no: Option<Sequence>,
+        position: usize,
+    },
 }
 
 /// How many characters something can match: least and most, as CPython counts them.
