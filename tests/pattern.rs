@@ -1,6 +1,6 @@
 //! Patterns against CPython: what compiles matches the same texts, what CPython refuses is refused.
 //!
-//! Needs `python3`, any from 3.6; the promise is about 3.8. `LABELSYNC_PYTHON` names another one, `LABELSYNC_SEED`
+//! Needs `python3`, 3.8 or later (the promise is about 3.8). `LABELSYNC_PYTHON` names another one, `LABELSYNC_SEED`
 //! other random patterns.
 
 #[path = "pattern/corpus.rs"]
