@@ -69,7 +69,6 @@ fn main() -> ExitCode {
     if args.check {
         return check(&loaded, &state_dir);
     }
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the log filter")]
     let filter = std::env::var("LABELSYNC_LOG").ok();
     telemetry::start(loaded.settings.daemon.log_format, filter.as_deref());
     let socket = args.socket.clone().unwrap_or_else(|| loaded.settings.daemon.socket.clone());

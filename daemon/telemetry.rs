@@ -43,7 +43,6 @@ pub fn start(format: LogFormat, filter: Option<&str>) {
 }
 
 /// systemd names the journal's stream by device and inode.
-#[expect(clippy::disallowed_methods, reason = "the journal's own protocol: JOURNAL_STREAM is in the environment")]
 fn stderr_is_the_journal() -> bool {
     let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(stat) = rustix::fs::fstat(std::io::stderr().as_fd()) else { return false };

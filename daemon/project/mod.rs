@@ -14,6 +14,7 @@ pub mod near;
 pub mod rejected;
 pub mod run;
 pub mod shared;
+pub mod source_copies;
 pub mod source_look;
 pub mod source_road;
 pub mod spool;

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::copies::{Copies, CopyLimits};
 use super::files::{Contents, Displaced, FileError, Fingerprint};
 use super::tasks_file::{Edits, TasksFileError};
 use crate::names::{Key, TaskId};
@@ -34,7 +35,7 @@ pub struct Written {
 #[derive(Debug)]
 pub enum BroughtIn {
     /// The file stands there; the displaced one must be looked at once more after a second.
-    Done(Fingerprint, Option<Displaced>),
+    Done(Fingerprint, Option<Box<Displaced>>),
     /// Something else stood there than was expected: nothing was done.
     Overtaken,
 }
@@ -137,6 +138,11 @@ pub trait Near: Send + Sync + fmt::Debug {
     fn forget_displaced(&self) -> Result<(), NearError> {
         Ok(())
     }
+
+    /// The URL of an object's local copy, as Label Studio serves it with `allow_serving_local_files`.
+    fn copy_url(&self, key: &Key) -> String;
+    /// The place for local copies.
+    fn copies(&self, limits: CopyLimits) -> Result<Copies, NearError>;
 
     /// Replaces `tasks.json`, where it still is `base`, by `base` with the edits. Durable when it returns.
     fn write_tasks(&self, base: Option<&Fingerprint>, edits: &mut dyn Edits) -> Result<Written, NearError>;

@@ -18,7 +18,7 @@ use super::strict_json::BodyRules;
 use super::validate::{TaskLimits, blob_task, check_task, task_from_object};
 use crate::control::api::Progress;
 use crate::names::Key;
-use crate::settings::SourceSettings;
+use crate::settings::{BlobUrl, SourceSettings};
 use crate::store::listing::{self, ListingError, Order};
 use crate::store::{Listed, Store, StoreErrorKind};
 use crate::sync::action::Form;
@@ -68,7 +68,9 @@ pub fn policy(side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, C
         regex: settings.regex.clone(),
         exclude: settings.exclude.clone(),
         own_targets,
-        cloud_urls: settings.use_blob_urls && side.store.root().contains("s3://"),
+        cloud_urls: settings.use_blob_urls
+            && settings.blob_url == BlobUrl::Cloud
+            && side.store.root().starts_with("s3://"),
     };
     Ok(SourcePolicy {
         selection,
@@ -103,7 +105,11 @@ fn blob_form(side: &SourceSide, config: &LabelConfig) -> Result<Form, CycleError
                 .to_owned(),
         });
     }
-    Ok(Form::Blob { data_key: data_key.to_owned() })
+    let data_key = data_key.to_owned();
+    Ok(match side.settings.blob_url {
+        BlobUrl::Cloud => Form::Blob { data_key },
+        BlobUrl::Local => Form::Local { data_key },
+    })
 }
 
 /// Lists the source and walks it with the index. Nothing is changed.
@@ -201,13 +207,21 @@ async fn content(
     if let Some(listed) = difference.to_read(form) {
         return read_task(side, config, listed).await;
     }
-    let (Form::Blob { data_key }, Some(listed)) = (form, difference.listed()) else { return Ok(Content::Unread) };
-    let url = side.store.url(&listed.key);
+    let (Form::Blob { data_key } | Form::Local { data_key }, Some(listed)) = (form, difference.listed()) else {
+        return Ok(Content::Unread);
+    };
+    let url = match form {
+        Form::Local { .. } => shared.near.copy_url(&listed.key),
+        Form::Blob { .. } | Form::Json => side.store.url(&listed.key),
+    };
     if matches!(difference, Difference::New(_)) && shared.ledger.is_imported(&url)? {
         return Ok(Content::Duplicate);
     }
-    let data_hash = blob_task(&url, data_key).data_hash;
-    Ok(Content::Task { body: None, data_hash, etag: listed.etag.clone() })
+    let task = blob_task(&url, data_key);
+    // A cloud URL follows from the key; any other is written down.
+    let follows = url == format!("{}/{}", side.store.root(), listed.key.as_str());
+    let body = (!follows).then(|| task.to_stored().to_owned());
+    Ok(Content::Task { body, data_hash: task.data_hash, etag: listed.etag.clone() })
 }
 
 async fn read_task(side: &SourceSide, config: &Arc<LabelConfig>, listed: &Listed) -> Result<Content, CycleError> {

@@ -14,6 +14,7 @@ use super::files::Fingerprint;
 use super::label_config::LabelConfig;
 use super::ledger::HoldRow;
 use super::shared::Shared;
+use super::source_copies::SourceCopies;
 use super::source_look::{self, Looked, SourceSide, policy, read_objects};
 use super::tasks_road::TasksRoad;
 use crate::control::api::{Hold, PLAN_LINES_MAX, PlanView, Progress, Reason};
@@ -37,6 +38,7 @@ pub struct SourceRoad {
     /// Held by the one blocking step at a time that works on `tasks.json`; never contended.
     tasks: Arc<Mutex<TasksRoad>>,
     config: Option<(Fingerprint, Arc<LabelConfig>)>,
+    copies: SourceCopies,
     /// Buckets that were seen to list out of order.
     unordered: Vec<String>,
 }
@@ -45,7 +47,7 @@ impl SourceRoad {
     /// Nothing looked at yet.
     pub fn new(shared: Shared) -> Self {
         let tasks = Arc::new(Mutex::new(TasksRoad::new(shared.clone())));
-        Self { shared, tasks, config: None, unordered: Vec::new() }
+        Self { shared, tasks, config: None, copies: SourceCopies::default(), unordered: Vec::new() }
     }
 
     /// When `tasks.json` must be looked at again.
@@ -177,8 +179,10 @@ impl SourceRoad {
             for (difference, content) in looked_into {
                 actions.extend(decide(difference, content, &looked.policy, &mut ids, &mut counts));
             }
-            self.apply_batch(origin, actions).await?;
-            failed = failure.or(failed);
+            self.apply_batch(origin, actions.clone()).await?;
+            // Before the tasks that may point to them.
+            let copied = self.copies.make(&self.shared, side, origin, &actions).await;
+            failed = failure.or(copied.err()).or(failed);
             let progress = Progress { phase: "reading".to_owned(), done, total: Some(total) };
             self.shared.board.progress(Direction::Source, Some(progress));
             if given_up {

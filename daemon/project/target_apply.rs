@@ -49,7 +49,7 @@ pub enum Seen {
 #[derive(Debug)]
 pub enum Outcome {
     /// Done: to be receipted and told.
-    Done(CompletionWrite, Option<Happened>),
+    Done(Box<CompletionWrite>, Option<Happened>),
     /// A side changed at the last moment: observed again.
     LookAgain(TaskId),
     /// Tried again with the next cycle.
@@ -194,7 +194,7 @@ pub async fn effect(road: &TargetRoad, side: &TargetSide, o: Observed, action: C
     match try_effect(road, side, o, &action).await {
         Ok(Some(receipt)) => {
             let happened = happened(&receipt, &action, side);
-            Outcome::Done(receipt, happened)
+            Outcome::Done(Box::new(receipt), happened)
         }
         Ok(None) => Outcome::LookAgain(id),
         Err(error) => Outcome::Failed(id, error),
@@ -270,7 +270,7 @@ async fn bring_in(road: &TargetRoad, o: &Observed) -> Result<Option<CompletionWr
                 displaced.discard().map_err(NearError::from)?;
                 return Ok(true);
             }
-            super::directory::take_back(displaced)?;
+            super::directory::take_back(*displaced)?;
             Ok(false)
         })
         .await?;

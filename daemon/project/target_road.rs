@@ -282,7 +282,7 @@ impl TargetRoad {
             match outcome {
                 Outcome::Done(receipt, happened) => {
                     self.waiting.remove(&receipt.row.id);
-                    receipts.push(receipt);
+                    receipts.push(*receipt);
                     told.extend(happened);
                 }
                 Outcome::LookAgain(id) => {

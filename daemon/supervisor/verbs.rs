@@ -108,7 +108,7 @@ impl Control for Arc<Supervisor> {
         dry_run: bool,
         actor: Actor,
     ) -> Result<Changed, Refusal> {
-        if !self.current().settings.projects.get(project).is_some_and(|p| p.source.is_some()) {
+        if self.current().settings.projects.get(project).is_none_or(|p| p.source.is_none()) {
             return Err(no_side("no_source", project, "source"));
         }
         let change = |overrides: &mut Overrides| {
@@ -125,7 +125,7 @@ impl Control for Arc<Supervisor> {
         dry_run: bool,
         actor: Actor,
     ) -> Result<Changed, Refusal> {
-        if !self.current().settings.projects.get(project).is_some_and(|p| p.target.is_some()) {
+        if self.current().settings.projects.get(project).is_none_or(|p| p.target.is_none()) {
             return Err(no_side("no_target", project, "target"));
         }
         let change = |overrides: &mut Overrides| {

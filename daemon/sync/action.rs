@@ -17,6 +17,11 @@ pub enum Form {
         /// The data key.
         data_key: String,
     },
+    /// `{"data": {data_key: the local copy as Label Studio serves it}}`.
+    Local {
+        /// The data key.
+        data_key: String,
+    },
     /// The object is the task.
     Json,
 }
@@ -119,6 +124,8 @@ pub enum TaskAction {
         key: Key,
         /// The version to copy.
         etag: ETag,
+        /// Its size.
+        size_bytes: u64,
     },
 }
 

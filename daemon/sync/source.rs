@@ -107,7 +107,8 @@ impl Difference {
     /// The object that must be read before this can be decided, where objects are JSON tasks.
     pub fn to_read(&self, form: &Form) -> Option<&Listed> {
         match (form, self) {
-            (Form::Blob { .. }, _) | (_, Self::Plain(_) | Self::Returned { changed: false, .. }) => None,
+            (Form::Blob { .. } | Form::Local { .. }, _)
+            | (_, Self::Plain(_) | Self::Returned { changed: false, .. }) => None,
             (Form::Json, Self::New(listed) | Self::Changed { listed, .. } | Self::Returned { listed, .. }) => {
                 Some(listed)
             }
@@ -292,7 +293,12 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
             self.emit(Difference::Plain(TaskAction::Back { id, key: listed.key.clone() }), out)?;
         }
         if self.policy.copies && facts.copied.as_ref() != Some(&listed.etag) {
-            let copy = TaskAction::Copy { id, key: listed.key.clone(), etag: listed.etag.clone() };
+            let copy = TaskAction::Copy {
+                id,
+                key: listed.key.clone(),
+                etag: listed.etag.clone(),
+                size_bytes: listed.size_bytes,
+            };
             self.emit(Difference::Plain(copy), out)?;
         }
         // Another data_key or form: tasks that somebody has worked on keep theirs.
@@ -413,7 +419,8 @@ pub fn decide(
             let mut actions = Vec::with_capacity(2);
             let key = listed.key;
             if policy.copies {
-                actions.push(TaskAction::Copy { id, key: key.clone(), etag: etag.clone() });
+                let size_bytes = listed.size_bytes;
+                actions.push(TaskAction::Copy { id, key: key.clone(), etag: etag.clone(), size_bytes });
             }
             actions.insert(0, TaskAction::Add { id, key, etag, form, body, data_hash });
             actions

@@ -103,6 +103,7 @@ pub(super) fn form_text(form: &Form) -> String {
     match form {
         Form::Json => "json".to_owned(),
         Form::Blob { data_key } => format!("blob:{data_key}"),
+        Form::Local { data_key } => format!("local:{data_key}"),
     }
 }
 
@@ -111,9 +112,10 @@ pub(super) fn form(row: &Row, index: usize) -> rusqlite::Result<Option<Form>> {
     if text == "json" {
         return Ok(Some(Form::Json));
     }
-    match text.strip_prefix("blob:") {
-        Some(data_key) => Ok(Some(Form::Blob { data_key: data_key.to_owned() })),
-        None => Err(damaged(index, Type::Text, format!("no form of a task: {text}"))),
+    match text.split_once(':') {
+        Some(("blob", data_key)) => Ok(Some(Form::Blob { data_key: data_key.to_owned() })),
+        Some(("local", data_key)) => Ok(Some(Form::Local { data_key: data_key.to_owned() })),
+        Some(_) | None => Err(damaged(index, Type::Text, format!("no form of a task: {text}"))),
     }
 }
 

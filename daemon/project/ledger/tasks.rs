@@ -439,24 +439,16 @@ fn near_one(
         NearAction::ForeignGone(_) => set("UPDATE tasks SET state = 4, settled = 1 WHERE id = ?1"),
         NearAction::Move(from) => {
             let Some(to) = next.take() else { return Ok(None) };
-            let sql = "SELECT origin, key, etag, form, body, data_hash, copied FROM tasks WHERE id = ?1";
-            let row: (
-                Option<i64>,
-                Option<String>,
-                Option<String>,
-                Option<String>,
-                Option<String>,
-                Vec<u8>,
-                Option<String>,
-            ) = tx.query_row(sql, [id], |r| {
-                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?))
-            })?;
+            // Ours goes to its new row first, without its key, which is unique; then the import takes the old row over.
+            let key: (Option<i64>, Option<String>) =
+                tx.query_row("SELECT origin, key FROM tasks WHERE id = ?1", [id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            tx.execute(
+                "INSERT INTO tasks (id, state, settled, etag, form, body, data_hash, copied)
+                 SELECT ?1, 0, 0, etag, form, body, data_hash, copied FROM tasks WHERE id = ?2",
+                [sql_id(to), id],
+            )?;
             foreign(tx, id, change)?;
-            tx.prepare_cached(
-                "INSERT INTO tasks (id, state, settled, origin, key, etag, form, body, data_hash, copied)
-                 VALUES (?1, 0, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![sql_id(to), row.0, row.1, row.2, row.3, row.4, row.5, row.6])?;
+            tx.execute("UPDATE tasks SET origin = ?2, key = ?3 WHERE id = ?1", (sql_id(to), key.0, key.1))?;
             Ok(Some(Moved { from, to }))
         }
         NearAction::Yield(_) => {
