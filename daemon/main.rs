@@ -101,16 +101,6 @@ fn check(loaded: &Loaded, state_dir: &Path) -> ExitCode {
     }
     let mut notes: Vec<Problem> = loaded.warnings.clone();
     notes.extend(loaded.hidden(&overrides));
-    for project in loaded.settings.projects.values() {
-        if let Some(source) = &project.source
-            && source.use_blob_urls
-            && source.store.root().starts_with("s3://")
-            && !project.label_studio_has_credentials
-        {
-            let reason = supervisor::needs_credentials(&project.name, &source.store.root());
-            notes.push(Problem::new(format!("projects.{}", project.name), reason.message, reason.hint));
-        }
-    }
     let mut out = std::io::stdout();
     for note in &notes {
         let _gone = writeln!(out, "warning: {}: {}\n  hint: {}", note.path, note.message, note.remedy);

@@ -16,8 +16,9 @@ use crate::settings::LogFormat;
 
 /// Starts the log. `filter`: as `RUST_LOG` is written; ours is `info`.
 pub fn start(format: LogFormat, filter: Option<&str>) {
-    let filter =
-        filter.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info,aws_config=warn"));
+    let filter = filter
+        .and_then(|text| EnvFilter::try_new(text).ok())
+        .unwrap_or_else(|| EnvFilter::new("info,aws_config=error,aws_runtime=error"));
     let registry = tracing_subscriber::registry().with(filter);
     let stderr = std::io::stderr;
     let text =

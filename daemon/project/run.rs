@@ -62,6 +62,11 @@ pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
             let interval = force.source.as_ref().map(|side| side.settings.poll_interval);
             pacing.end(begun, far, interval, result)?;
         }
+        if force.paused {
+            let Some(()) = changed(&mut this).await else { return Ok(()) };
+            far = true;
+            continue;
+        }
         let next_near = Instant::now() + this.shared.pace.rescan;
         let near_at = road.wake_at().unwrap_or(next_near).min(next_near);
         far = tokio::select! {
@@ -90,25 +95,43 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
             let Some(result) = finish(road.cycle(side, look), &this.stop).await else { return Ok(()) };
             pacing.end(begun, full, Some(side.settings.poll_interval), result)?;
         }
+        if force.paused {
+            let Some(()) = changed(&mut this).await else { return Ok(()) };
+            look = Look::Full;
+            continue;
+        }
         let next_local = Instant::now() + this.shared.pace.rescan;
         let local_at = road.wake_at().unwrap_or(next_local).min(next_local);
         let due_at = pacing.due_at(force.target.is_some());
-        // While the bucket fails, files that change wait for the next try: they are in the queue already.
         let wake_at = if pacing.failures > 0 { due_at } else { due_at.min(local_at) };
-        look = tokio::select! {
-            () = this.stop.cancelled() => return Ok(()),
-            wake = this.wakes.target(), if pacing.failures == 0 => as_look(wake),
-            changed = this.in_force.changed() => { if changed.is_err() { return Ok(()) } Look::Full }
-            () = tokio::time::sleep_until(wake_at.into()) => {
-                if pacing.is_due() {
-                    Look::Full
-                } else if Instant::now() >= next_local {
-                    Look::Local
-                } else {
-                    Look::Some(road.due())
+        look = loop {
+            let next = tokio::select! {
+                () = this.stop.cancelled() => return Ok(()),
+                wake = this.wakes.target() => as_look(wake),
+                changed = this.in_force.changed() => { if changed.is_err() { return Ok(()) } Look::Full }
+                () = tokio::time::sleep_until(wake_at.into()) => {
+                    if pacing.is_due() {
+                        Look::Full
+                    } else if Instant::now() >= next_local {
+                        Look::Local
+                    } else {
+                        Look::Some(road.due())
+                    }
                 }
+            };
+            // While the bucket fails, files that change wait for the next try, which looks at all of them.
+            if pacing.failures == 0 || next == Look::Full {
+                break next;
             }
         };
+    }
+}
+
+/// Waits while nothing may be done; `None`: the end.
+async fn changed(this: &mut Loop) -> Option<()> {
+    tokio::select! {
+        () = this.stop.cancelled() => None,
+        changed = this.in_force.changed() => changed.ok(),
     }
 }
 

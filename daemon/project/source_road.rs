@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::board::Direction;
 use super::error::{CycleError, blocking};
@@ -27,6 +27,9 @@ use crate::sync::source::{Counts, Ids, decide};
 
 /// Differences decided and reserved at once: one transaction, one look into the bucket.
 const PLAN_BATCH: usize = 1_000;
+
+/// How long the source waits for the target's first listing before it says so.
+const TARGET_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Codes of what can be held on this road.
 const HOLD_CODES: [&str; 2] = ["source_empty", "mass_removal"];
@@ -161,6 +164,7 @@ impl SourceRoad {
         let shared = self.shared.clone();
         let root = side.store.root().to_owned();
         let origin = blocking(move || Ok(shared.ledger.origin(&root)?)).await?;
+        self.await_target(side).await?;
         let mut counts = looked.sealed.counts;
         let mut ids = Ids::after(self.highest().await?);
         let mut spooled = looked.differences.read()?;
@@ -191,6 +195,38 @@ impl SourceRoad {
         }
         self.publish(&counts, side);
         failed.map_or(Ok(()), Err)
+    }
+
+    /// New ids start above those of the target too (contract C5, promise 17): its first listing comes first. A target
+    /// that was listed by an earlier daemon, and is down now, is not waited for.
+    async fn await_target(&self, side: &SourceSide) -> Result<(), CycleError> {
+        let began = Instant::now();
+        loop {
+            let Some(target) = self.shared.board.status().target else { return Ok(()) };
+            let place = format!("{}/{}", target.url, target.prefix);
+            if target.poll.last_success_at.is_some() {
+                let ledger = self.shared.ledger.clone();
+                return blocking(move || Ok(ledger.set_meta("target_listed", &place)?)).await;
+            }
+            if target.poll.failures > 0 || began.elapsed() > TARGET_PATIENCE {
+                let ledger = self.shared.ledger.clone();
+                let listed = blocking(move || Ok(ledger.meta("target_listed")?)).await?;
+                if listed.as_ref() == Some(&place) {
+                    return Ok(());
+                }
+                return Err(CycleError::Blocked {
+                    code: "target_not_listed",
+                    message: format!(
+                        "{} was never listed, so no ids can be given to objects of {}",
+                        target.url,
+                        side.store.root()
+                    ),
+                    hint: "mend the target first (`lsctl status`): ids that stand there must not be given again"
+                        .to_owned(),
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn apply_batch(&mut self, origin: i64, actions: Vec<TaskAction>) -> Result<(), CycleError> {

@@ -25,7 +25,7 @@ use crate::events::{Happened, Level};
 use crate::names::{Key, Sha256, TaskId};
 use crate::settings::{OnDeleted, TargetSettings};
 use crate::store::listing::{self, ListingError, Order};
-use crate::store::{ListRequest, Store};
+use crate::store::{ListRequest, Store, StoreErrorKind};
 use crate::sync::action::CompletionAction;
 use crate::sync::completions::{Remote, TargetPolicy};
 
@@ -136,7 +136,8 @@ impl TargetRoad {
 
     /// When something must be looked at again, and what.
     pub fn wake_at(&self) -> Option<Instant> {
-        let map = self.map_stale.then(|| self.map_written.map_or_else(Instant::now, |at| at + MAP_EVERY));
+        let map = (self.map_stale && self.claimed.is_some())
+            .then(|| self.map_written.map_or_else(Instant::now, |at| at + MAP_EVERY));
         self.restless.values().min().copied().into_iter().chain(map).min()
     }
 
@@ -168,6 +169,10 @@ impl TargetRoad {
         if looked.look_at_all {
             look = Look::Local;
             looked = self.look(side, look.clone()).await?;
+        }
+        if let Some(highest) = looked.highest {
+            let ledger = self.shared.ledger.clone();
+            blocking(move || Ok(ledger.note_highest(highest)?)).await?;
         }
         self.note_waiting(&looked, &look);
         self.hold(&mut looked, &look).await?;
@@ -221,30 +226,42 @@ impl TargetRoad {
         }
     }
 
-    /// Observes, notes, does and receipts, batch by batch.
+    /// Observes, notes, does and receipts, batch by batch. One that fails while others succeed is tried again by
+    /// itself; where none succeeds the bucket is the trouble.
     async fn work(&mut self, side: &TargetSide, wanted: Vec<Wanted>) -> Result<(), CycleError> {
         let total = wanted.len() as u64;
         let mut done = 0;
         let mut failure = None;
         for batch in batches(wanted) {
-            let count = batch.len() as u64;
-            match self.work_batch(side, batch).await {
-                Ok(()) => done += count,
-                // The others are tried all the same; the last trouble is told.
-                Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => failure = Some(error),
-            }
+            let worked = self.work_batch(side, batch).await?;
+            done += worked.done;
+            let fruitless = worked.done == 0 && worked.failure.is_some();
+            failure = worked.failure.or(failure);
             let progress = Progress { phase: "pushing".to_owned(), done, total: Some(total) };
             self.shared.board.progress(Direction::Target, Some(progress));
-            if failure.as_ref().is_some_and(is_bucket_trouble) {
+            if fruitless {
                 break;
             }
         }
-        failure.map_or(Ok(()), Err)
+        let code = "push_failing";
+        let Some(error) = failure else {
+            self.shared.board.unwarn(self.shared.now(), code);
+            return Ok(());
+        };
+        if done == 0 && !is_about_one(&error) {
+            return Err(error);
+        }
+        let reason = error.reason();
+        let warning = Reason { code: code.to_owned(), message: reason.message.clone(), hint: reason.hint };
+        if self.shared.board.warn(self.shared.now(), warning) {
+            self.shared.tell(Happened::new(Level::Warning, code, reason.message).error(&reason.code));
+        }
+        Ok(())
     }
 
-    async fn work_batch(&mut self, side: &TargetSide, batch: Vec<Wanted>) -> Result<(), CycleError> {
+    async fn work_batch(&mut self, side: &TargetSide, batch: Vec<Wanted>) -> Result<Worked, CycleError> {
         let mut failure = None;
+        let mut failed = Vec::new();
         let mut plan: Vec<(Observed, CompletionAction)> = Vec::with_capacity(batch.len());
         let road: &Self = self;
         let mut looks = futures::stream::iter(batch)
@@ -257,10 +274,15 @@ impl TargetRoad {
                 Ok(target_apply::Seen::Do(observed, action)) => plan.push((*observed, action)),
                 Ok(target_apply::Seen::Nothing) => settled.push(id),
                 Ok(target_apply::Seen::Torn) => torn.push(id),
-                Err(error) => failure = Some(error),
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => {
+                    failed.push(id);
+                    failure = Some(error);
+                }
             }
         }
         drop(looks);
+        let mut done = settled.len() as u64;
         for id in settled {
             self.waiting.remove(&id);
         }
@@ -292,14 +314,18 @@ impl TargetRoad {
                     if let Some(waiting) = self.waiting.get_mut(&id) {
                         waiting.reason = error.code().to_owned();
                     }
+                    failed.push(id);
                     failure = Some(error);
                 }
             }
         }
+        done += receipts.len() as u64;
+        let later = Instant::now() + self.shared.pace.retry_max;
+        self.restless.extend(failed.into_iter().map(|id| (id, later)));
         self.map_stale |= !receipts.is_empty();
         self.record(receipts).await?;
         told.into_iter().for_each(|happened| self.shared.tell(happened));
-        failure.map_or(Ok(()), Err)
+        Ok(Worked { done, failure })
     }
 
     async fn record(&self, writes: Vec<CompletionWrite>) -> Result<(), CycleError> {
@@ -493,8 +519,21 @@ impl TargetRoad {
     }
 }
 
-fn is_bucket_trouble(error: &CycleError) -> bool {
-    matches!(error, CycleError::Store(_) | CycleError::Listing(_))
+/// What a batch came to.
+struct Worked {
+    done: u64,
+    failure: Option<CycleError>,
+}
+
+/// Trouble with one file or object, whatever happens to the others.
+fn is_about_one(error: &CycleError) -> bool {
+    match error {
+        CycleError::Store(error) => {
+            matches!(error.kind, StoreErrorKind::TooLarge | StoreErrorKind::UnsupportedKey | StoreErrorKind::Malformed)
+        }
+        CycleError::Near(_) => true,
+        CycleError::Listing(_) | CycleError::Ledger(_) | CycleError::Work(_) | CycleError::Blocked { .. } => false,
+    }
 }
 
 /// Oldest first, bounded in number and bytes.
