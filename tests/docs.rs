@@ -1,0 +1,58 @@
+//! Documentation, units and policies can fail: what they say is parsed, run and compared with the code.
+//!
+//! Promise: every command of the README is one, its settings are settings, its sample output is what `lsctl` prints;
+//! the unit is one that systemd takes and scores well; the policies allow what the code calls and nothing else.
+//! Not here: the example settings (`settings.rs`), the house rules (`architecture.rs`).
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+#[path = "docs/commands.rs"]
+mod commands;
+#[path = "docs/pages.rs"]
+mod pages;
+#[path = "docs/policies.rs"]
+mod policies;
+#[path = "docs/tour.rs"]
+mod tour;
+#[path = "docs/units.rs"]
+mod units;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Trial};
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    for (name, body) in [
+        ("every_settings_block_is_good_settings", pages::settings_blocks as fn()),
+        ("every_link_leads_to_a_file", pages::links),
+        ("every_lsctl_verb_that_is_named_exists", pages::verbs),
+        ("every_verb_is_in_the_readme", pages::all_verbs),
+        ("the_release_is_in_the_changelog", pages::release),
+        ("every_command_of_the_readme_is_one", commands::readme),
+        ("init_and_the_settings_by_hand_say_the_same", commands::init_line),
+        ("the_readmes_test_command_is_what_ci_runs", commands::scripts),
+        ("the_tour_shows_what_lsctl_prints", tour::console_blocks),
+        ("the_policies_allow_what_the_code_calls", policies::actions),
+        ("objects_are_deleted_only_under_the_target_prefix", policies::deletes),
+        ("the_owners_mark_may_be_written", policies::mark),
+        ("browsers_may_read_and_nothing_else", policies::cors),
+        ("units_name_what_is_shipped", units::names),
+        ("a_wrong_setting_is_not_tried_again", units::restarts),
+        ("every_alert_says_what_to_do", units::alerts),
+    ] {
+        trials.push(Trial::test(name, move || {
+            body();
+            Ok(())
+        }));
+    }
+    for (name, body) in [
+        ("systemd_takes_the_units", units::verify as fn() -> Option<String>),
+        ("the_unit_scores_at_most_one_and_a_half", units::score),
+    ] {
+        trials.push(Trial::ignorable_test(name, move || {
+            Ok(body().map_or(Completion::Completed, Completion::ignored_with))
+        }));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
