@@ -31,8 +31,24 @@ pub fn console_blocks() {
     assert!(blocks.len() >= 3);
     for (line, body) in blocks {
         let (command, shown) = body.split_once('\n').unwrap();
+        if command.ends_with(" --bin labelsyncd -- demo") {
+            demo(shown);
+            continue;
+        }
         let words = command.strip_prefix("$ lsctl ").unwrap_or_else(|| panic!("README.md:{line}: {command}"));
         assert_eq!(masked(&run(&socket, words)), masked(shown), "README.md:{line}: {command}");
+    }
+}
+
+/// What the README shows of the demo, it prints; the two loops go on side by side, so the order may be another.
+fn demo(shown: &str) {
+    let output = Command::new(env!("CARGO_BIN_EXE_labelsyncd")).arg("demo").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let without_time = |line: &str| line.split_once("s  ").map_or(line, |(_, said)| said).trim_end().to_owned();
+    let printed: Vec<String> = printed.lines().map(without_time).collect();
+    for line in shown.lines().filter(|line| line.trim() != "…") {
+        assert!(printed.contains(&without_time(line)), "the demo does not print `{line}`:\n{}", printed.join("\n"));
     }
 }
 

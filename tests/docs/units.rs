@@ -99,6 +99,7 @@ pub fn score() -> Option<String> {
 pub fn alerts() {
     let rules = text("systemd/prometheus-rules.yml");
     let metric = regex::Regex::new(r"\blabelsyncd_[a-z0-9_]+").unwrap();
+    let exported = text("daemon/supervisor/metrics.rs");
     let mut names = BTreeSet::new();
     for alert in rules.split("- alert: ").skip(1) {
         let name = alert.lines().next().unwrap();
@@ -108,6 +109,13 @@ pub fn alerts() {
             assert!(alert.contains(part), "{name} has no `{part}`");
         }
         assert!(metric.is_match(alert), "{name} asks for no metric of ours");
+        for found in metric.find_iter(alert) {
+            assert!(
+                exported.contains(&format!("\"{}\"", found.as_str())),
+                "{name}: nothing exports {}",
+                found.as_str()
+            );
+        }
     }
     assert!(names.len() >= 10, "{names:?}");
 }
