@@ -133,7 +133,7 @@ impl Out {
         self.line(format_args!("{indent}{held} {code}: {message}"))?;
         let (project, id, then) = (printable(project), printable(&hold.id), printable(&hold.consequence));
         let arrow = self.paint(Ink::Strong, "->");
-        self.line(format_args!("{indent}  {arrow} `lsctl accept {project} {id}` would: {then}"))
+        self.line(format_args!("{indent}  {arrow} `lsctl accept {project} {id}` would {then}"))
     }
 }
 

@@ -110,14 +110,15 @@ impl Demo<'_> {
         self.say("an annotator labels task 0; Label Studio saves completions/0.json in place:")?;
         let saved = self.save_completion()?;
         let pushed = self.dir.join("results/done/0");
-        self.until("the completion in the target", |_| std::fs::read(&pushed).is_ok_and(|b| b == saved)).await?;
+        let arrived = |demo: &Self| std::fs::read(&pushed).is_ok_and(|b| b == saved) && demo.has_told("pushed");
+        self.until("the completion in the target", arrived).await?;
         self.say("    results/done/0 holds the file's bytes as they are")?;
 
         self.say("the operator widens it while it runs: lsctl set-source --regex '.*'")?;
         let patch = SourcePatch { regex: Some(".*".to_owned()), ..Default::default() };
         let actor = Actor { uid: rustix::process::geteuid().as_raw(), pid: None };
         self.supervisor.set_source(&self.project, patch, false, actor).await.map_err(std::io::Error::other)?;
-        self.until("every object a task", |demo| demo.tasks() == 5).await?;
+        self.until("every object a task", |demo| demo.tasks() == 5 && demo.told_tasks() == 5).await?;
         self.print_tasks()?;
         self.say("that is the main job. Next: README.md, \"Your own project\"")
     }
@@ -141,6 +142,15 @@ impl Demo<'_> {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    fn told_tasks(&self) -> usize {
+        self.supervisor.events().recent.iter().filter(|event| event.kind == "task_added").count()
+    }
+
+    /// Whether such an event happened.
+    fn has_told(&self, kind: &str) -> bool {
+        self.supervisor.events().recent.iter().any(|event| event.kind == kind)
     }
 
     fn tell_events(&mut self) -> std::io::Result<()> {

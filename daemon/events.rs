@@ -64,6 +64,11 @@ impl Happened {
         Self { level, kind: kind.to_owned(), message, key: None, task: None, error: None, actor: None }
     }
 
+    /// Whether a completion was pushed.
+    pub fn is_push(&self) -> bool {
+        self.kind == "pushed"
+    }
+
     /// About an object.
     pub fn key(mut self, key: &Key) -> Self {
         self.key = Some(key.clone());

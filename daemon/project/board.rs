@@ -183,7 +183,10 @@ impl Inner {
         if status.conflicts > 0 {
             reasons.push(Reason {
                 code: "conflict".to_owned(),
-                message: format!("{} completions need a person", status.conflicts),
+                message: match status.conflicts {
+                    1 => "1 completion needs a person".to_owned(),
+                    n => format!("{n} completions need a person"),
+                },
                 hint: format!(
                     "`lsctl list {0} --state conflict`, then `lsctl resolve {0} ID --keep local|remote`",
                     status.name

@@ -116,7 +116,7 @@ fn hold(dir: &Dir, marked: Option<Uuid>, known: Uuid, since: UnixMillis) -> Hold
     };
     let seen = marked.map_or_else(|| "none".to_owned(), |marked| marked.to_string());
     let id = crate::names::Sha256::of(format!("{known}/{seen}").as_bytes()).to_string()[..8].to_owned();
-    let consequence = "accepting starts a new ledger for what is there now; the old one is kept in the state directory. \
+    let consequence = "start a new ledger for what is there now; the old one is kept in the state directory. \
                        If the directory should be the old one, mount or restore it instead";
     HoldRow { id, code: REINITIALISED.to_owned(), message, consequence: consequence.to_owned(), since, accepted: false }
 }

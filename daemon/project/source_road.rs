@@ -282,7 +282,10 @@ impl SourceRoad {
         })
         .await?;
         if let (true, true, Some(row)) = (held, new, &row) {
-            let text = format!("held: {} ({})", row.message, row.consequence);
+            let text = format!(
+                "held: {}; `lsctl accept {} {}` would {}",
+                row.message, self.shared.name, row.id, row.consequence
+            );
             self.shared.tell(Happened::new(Level::Error, "held", text).error(&row.code));
         }
         Ok(held)
@@ -379,8 +382,8 @@ fn hold_row(vanish: &Vanish, side: &SourceSide, shared: &Shared) -> HoldRow {
         format!("{} of {} known objects of {root} are gone at once", vanish.vanished, vanish.known)
     };
     let consequence = match side.settings.on_removed {
-        crate::settings::OnRemoved::Keep => "accepting records them as gone; their tasks stay",
-        crate::settings::OnRemoved::Hide => "accepting takes their tasks out of tasks.json; ids and completions stay",
+        crate::settings::OnRemoved::Keep => "record them as gone; their tasks stay",
+        crate::settings::OnRemoved::Hide => "take their tasks out of tasks.json; ids and completions stay",
     };
     HoldRow {
         id: vanish.id.clone(),
@@ -396,6 +399,14 @@ fn codes(skipped: &BTreeMap<Skip, u64>) -> BTreeMap<String, u64> {
     skipped.iter().map(|(reason, count)| (reason.code().to_owned(), *count)).collect()
 }
 
+/// `2 tasks hidden`, `1 object gone`.
+fn counted(kind: &str, count: u64) -> String {
+    match kind.split_once('_') {
+        Some((noun, deed)) => format!("{count} {noun}{} {}", if count == 1 { "" } else { "s" }, deed.replace('_', " ")),
+        None => format!("{count} {kind}"),
+    }
+}
+
 fn summary(counts: &Counts, kinds: &BTreeMap<&'static str, u64>, total: u64) -> String {
     let skipped: u64 = counts.skipped.values().sum();
     let mut text = format!("{} listed, {} selected, {skipped} skipped; ", counts.listed, counts.selected);
@@ -403,7 +414,7 @@ fn summary(counts: &Counts, kinds: &BTreeMap<&'static str, u64>, total: u64) -> 
         text.push_str("nothing to do");
         return text;
     }
-    let parts: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {}", kind.replace('_', " "))).collect();
+    let parts: Vec<String> = kinds.iter().map(|(kind, count)| counted(kind, *count)).collect();
     text.push_str(&parts.join(", "));
     let shown: u64 = kinds.values().sum();
     if shown < total {

@@ -323,8 +323,17 @@ impl TargetRoad {
         let later = Instant::now() + self.shared.pace.retry_max;
         self.restless.extend(failed.into_iter().map(|id| (id, later)));
         self.map_stale |= !receipts.is_empty();
+        let pushed = told.iter().any(Happened::is_push);
         self.record(receipts).await?;
         told.into_iter().for_each(|happened| self.shared.tell(happened));
+        if pushed {
+            let now = self.shared.now();
+            self.shared.board.update(now, |status| {
+                if let Some(target) = &mut status.target {
+                    target.last_push_at = Some(now);
+                }
+            });
+        }
         Ok(Worked { done, failure })
     }
 
@@ -415,7 +424,10 @@ impl TargetRoad {
                 _ => wanted.remote != Remote::Absent || wanted.row.is_none(),
             });
             if new {
-                let text = format!("held: {} ({})", row.message, row.consequence);
+                let text = format!(
+                    "held: {}; `lsctl accept {} {}` would {}",
+                    row.message, self.shared.name, row.id, row.consequence
+                );
                 self.shared.tell(Happened::new(Level::Error, "held", text).error(code));
             }
         }
@@ -556,9 +568,9 @@ fn batches(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
 fn hold_row(code: &str, vanish: &crate::sync::holds::Vanish, since: UnixMillis) -> HoldRow {
     let (what, consequence) = match code {
         "mass_deletion" => {
-            ("completion files", "accepting records them as deleted (`on_deleted` says what happens to their objects)")
+            ("completion files", "record them as deleted (`on_deleted` says what happens to their objects)")
         }
-        _ => ("objects of the target", "accepting lists them as target_missing"),
+        _ => ("objects of the target", "list them as target_missing"),
     };
     HoldRow {
         id: vanish.id.clone(),
@@ -580,7 +592,7 @@ fn owner_hold(owner: &Owner, side: &TargetSide, since: UnixMillis) -> HoldRow {
         id: owner_hold_id(owner),
         code: "target_owned".to_owned(),
         message: format!("{place} belongs to project `{}` of another installation or directory", owner.name),
-        consequence: "accepting takes it over; first make sure that nobody else pushes there".to_owned(),
+        consequence: "take it over; first make sure that nobody else pushes there".to_owned(),
         since,
         accepted: false,
     }

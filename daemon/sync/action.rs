@@ -172,7 +172,7 @@ impl TaskAction {
             Self::Gone { .. } => "object_gone",
             Self::Back { .. } => "object_back",
             Self::Quarantine { .. } => "quarantined",
-            Self::Release { .. } => "quarantine_left",
+            Self::Release { .. } => "object_released",
             Self::Copy { .. } => "copied",
         }
     }

@@ -22,7 +22,7 @@ fn status_says_state_reason_and_counts() {
       access_denied: cannot list s3://labels/in
         -> the role needs s3:ListBucket
       held mass_removal: 8 of 9 tasks' objects are gone
-        -> `lsctl accept cats h7f3` would: hide 8 tasks
+        -> `lsctl accept cats h7f3` would hide 8 tasks
       directory  /srv/cats
       tasks      9, 3 of Label Studio's own; the next id is 12
       source     s3://labels/in/  regex .*\.jpg
@@ -60,7 +60,7 @@ fn settings_verbs_say_old_new_and_what_follows() {
       - task 3 <- in/a\n<0>\u{1b}[2J\u{202e}gpj\t.exe\u{9b}31m
       … and 1 more
       held mass_removal: 8 of 9 tasks' objects are gone
-        -> `lsctl accept cats h7f3` would: hide 8 tasks
+        -> `lsctl accept cats h7f3` would hide 8 tasks
       skipped: regex 2
     "##);
     let dry = daemon.ok(&["set-target", "--prefix", "out", "--on-deleted", "delete", "--dry-run"]);
@@ -97,7 +97,7 @@ fn show_and_plan() {
       - task 3 <- in/a\n<0>\u{1b}[2J\u{202e}gpj\t.exe\u{9b}31m
       … and 1 more
       held mass_removal: 8 of 9 tasks' objects are gone
-        -> `lsctl accept cats h7f3` would: hide 8 tasks
+        -> `lsctl accept cats h7f3` would hide 8 tasks
       skipped: regex 2
     "##);
 }

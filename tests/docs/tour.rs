@@ -140,7 +140,7 @@ fn status() -> Status {
     };
     let reason = Reason {
         code: "conflict".into(),
-        message: "1 completions need a person".into(),
+        message: "1 completion needs a person".into(),
         hint: "`lsctl list cats --state conflict`, then `lsctl resolve cats ID --keep local|remote`".into(),
     };
     let cats = ProjectStatus {
@@ -173,7 +173,7 @@ fn changed() -> Changed {
     };
     let plan = PlanView {
         project: "cats".into(),
-        summary: "1012 listed, 998 selected, 14 skipped; 2 task hidden".into(),
+        summary: "1012 listed, 998 selected, 14 skipped; 2 tasks hidden".into(),
         actions: vec![hide(0, "incoming/a.jpg"), hide(2, "incoming/c.jpg")],
         total: 2,
         holds: Vec::new(),
