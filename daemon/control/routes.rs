@@ -79,12 +79,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Json<Health> {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let text = shared.control.metrics();
-    let open_metrics = text.ends_with("# EOF\n");
-    let content_type = if open_metrics {
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    } else {
-        "text/plain; version=0.0.4; charset=utf-8"
-    };
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], text).into_response()
 }
 

@@ -1,57 +1,77 @@
-//! The status as Prometheus text. No label without bound: project, state, reason codes.
+//! The status as Prometheus reads it. No label without bound: project, state, reason codes.
 
-use std::fmt::Write;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 
-use crate::control::api::{State, Status};
+use crate::clock::UnixMillis;
+use crate::control::api::{ProjectStatus, State, Status};
+
+type Labels = Vec<(&'static str, String)>;
+type Value = Gauge<f64, std::sync::atomic::AtomicU64>;
+
+/// A family of the project's numbers: name, help, value.
+type PerProject = (&'static str, &'static str, fn(&ProjectStatus) -> Option<f64>);
+
+const PER_PROJECT: [PerProject; 8] = [
+    ("tasks", "Tasks of labelsync's in tasks.json", |p| Some(p.tasks as f64)),
+    ("conflicts", "Completions that need a person", |p| Some(p.conflicts as f64)),
+    ("quarantined", "Items in quarantine", |p| Some(p.quarantined as f64)),
+    ("held", "Things that wait for lsctl accept", |p| Some(p.holds.len() as f64)),
+    ("project_ok", "1: in step, or on the way", |p| {
+        Some(if matches!(p.state, State::Ok | State::Starting) { 1.0 } else { 0.0 })
+    }),
+    ("push_pending", "Completions that wait to be pushed", |p| Some(p.target.as_ref()?.pending as f64)),
+    ("push_oldest_pending_timestamp_seconds", "When the oldest of them was saved", |p| {
+        seconds(p.target.as_ref()?.oldest_pending_at)
+    }),
+    ("last_successful_poll_timestamp_seconds", "The source's last good look", |p| {
+        seconds(p.source.as_ref()?.poll.last_success_at)
+    }),
+];
 
 /// `GET /metrics`.
 pub(super) fn text(status: &Status) -> String {
-    let mut out = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, samples: Vec<(String, f64)>| {
-        // Writing to a String does not fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in samples {
-            let _ = writeln!(out, "{name}{labels} {value}");
+    let mut registry = Registry::with_prefix("labelsyncd");
+    let build = Family::<Labels, Value>::default();
+    build.get_or_create(&vec![("version", status.version.clone())]).set(1.0);
+    registry.register("build_info", "The version that runs", build);
+    let started = Value::default();
+    started.set(status.started_at.0 as f64 / 1000.0);
+    registry.register("start_time_seconds", "When it started", started);
+    for (name, help, value) in PER_PROJECT {
+        let family = Family::<Labels, Value>::default();
+        for project in &status.projects {
+            if let Some(value) = value(project) {
+                family.get_or_create(&of(project)).set(value);
+            }
         }
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    family(
-        "labelsyncd_build_info",
-        "gauge",
-        "The version that runs.",
-        vec![(format!("{{version=\"{version}\"}}"), 1.0)],
-    );
-    let started = status.started_at.0 as f64 / 1000.0;
-    family("labelsyncd_start_time_seconds", "gauge", "When it started.", vec![(String::new(), started)]);
-    let each = |value: &dyn Fn(&crate::control::api::ProjectStatus) -> Option<f64>| {
-        let samples = status.projects.iter().filter_map(|p| Some((format!("{{project=\"{}\"}}", p.name), value(p)?)));
-        samples.collect::<Vec<_>>()
-    };
-    let seconds = |at: Option<crate::clock::UnixMillis>| at.map(|at| at.0 as f64 / 1000.0);
-    family("labelsyncd_tasks", "gauge", "Tasks of labelsync's in tasks.json.", each(&|p| Some(p.tasks as f64)));
-    family("labelsyncd_conflicts", "gauge", "Completions that need a person.", each(&|p| Some(p.conflicts as f64)));
-    family("labelsyncd_quarantined", "gauge", "Items in quarantine.", each(&|p| Some(p.quarantined as f64)));
-    family("labelsyncd_held", "gauge", "Things that wait for lsctl accept.", each(&|p| Some(p.holds.len() as f64)));
-    let ok = |state: State| if matches!(state, State::Ok | State::Starting) { 1.0 } else { 0.0 };
-    family("labelsyncd_project_ok", "gauge", "1: in step, or on the way.", each(&|p| Some(ok(p.state))));
-    let push = each(&|p| Some(p.target.as_ref()?.pending as f64));
-    family("labelsyncd_push_pending", "gauge", "Completions that wait to be pushed.", push);
-    let oldest = each(&|p| seconds(p.target.as_ref()?.oldest_pending_at));
-    family("labelsyncd_push_oldest_pending_timestamp_seconds", "gauge", "When the oldest of them was saved.", oldest);
-    let poll = each(&|p| seconds(p.source.as_ref()?.poll.last_success_at));
-    family("labelsyncd_last_successful_poll_timestamp_seconds", "gauge", "The source's last good look.", poll);
-    let mut objects = Vec::new();
-    let mut skipped = Vec::new();
-    for p in &status.projects {
-        let Some(source) = &p.source else { continue };
-        let name = &p.name;
-        objects.push((format!("{{project=\"{name}\",state=\"listed\"}}"), source.listed as f64));
-        objects.push((format!("{{project=\"{name}\",state=\"selected\"}}"), source.selected as f64));
+        registry.register(name, help, family);
+    }
+    let objects = Family::<Labels, Value>::default();
+    let skipped = Family::<Labels, Value>::default();
+    for project in &status.projects {
+        let Some(source) = &project.source else { continue };
+        let with = |name, value: &str| [of(project), vec![(name, value.to_owned())]].concat();
+        objects.get_or_create(&with("state", "listed")).set(source.listed as f64);
+        objects.get_or_create(&with("state", "selected")).set(source.selected as f64);
         for (reason, count) in &source.skipped {
-            skipped.push((format!("{{project=\"{name}\",reason=\"{reason}\"}}"), *count as f64));
+            skipped.get_or_create(&with("reason", reason)).set(*count as f64);
         }
     }
-    family("labelsyncd_source_objects", "gauge", "Objects in the last complete listing.", objects);
-    family("labelsyncd_skipped_objects", "gauge", "Objects left out, by reason.", skipped);
+    registry.register("source_objects", "Objects in the last complete listing", objects);
+    registry.register("skipped_objects", "Objects left out, by reason", skipped);
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _encoded = encode(&mut out, &registry);
     out
+}
+
+fn of(project: &ProjectStatus) -> Labels {
+    vec![("project", project.name.clone())]
+}
+
+fn seconds(at: Option<UnixMillis>) -> Option<f64> {
+    at.map(|at| at.0 as f64 / 1000.0)
 }
