@@ -20,6 +20,8 @@ pub mod source_road;
 pub mod spool;
 pub mod strict_json;
 pub mod target_apply;
+mod target_batch;
+mod target_holds;
 pub mod target_look;
 pub mod target_road;
 pub mod task_url;

@@ -8,35 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 
-use super::board::Direction;
-use super::claim::{Claim, Owner, claim};
+use super::claim::Owner;
 use super::error::{CycleError, blocking};
 use super::files::{Rest, Settler};
-use super::ledger::{CompletionWrite, HoldRow};
 use super::shared::Shared;
-use super::target_apply::{self, Observed, Outcome};
-use super::target_look::{self, Scope, TargetLooked, Wanted};
+use super::target_look::{self, Scope, TargetLooked};
 use crate::clock::UnixMillis;
-use crate::control::api::{Item, Progress, Reason};
-use crate::events::{Happened, Level};
-use crate::names::{Key, Sha256, TaskId};
+use crate::control::api::Item;
+use crate::names::{Key, TaskId};
 use crate::settings::{OnDeleted, TargetSettings};
 use crate::store::listing::{self, ListingError, Order};
-use crate::store::{ListRequest, Store, StoreErrorKind};
-use crate::sync::action::CompletionAction;
-use crate::sync::completions::{Remote, TargetPolicy};
-
-/// Completions observed, noted, pushed and receipted together: two commits a batch.
-const BATCH: usize = 256;
-
-/// Bytes of one batch, read at once.
-const BATCH_BYTES: u64 = 64 << 20;
-
-/// Completions looked into, or pushed, at once.
-const AT_ONCE: usize = 32;
+use crate::store::{ListRequest, Store};
+use crate::sync::completions::TargetPolicy;
 
 /// `target.json` is written anew at most this often: it holds every pushed completion.
 const MAP_EVERY: Duration = Duration::from_secs(5);
@@ -99,21 +84,21 @@ pub struct TargetRoad {
     pub(super) shared: Shared,
     /// Held by the one blocking walk at a time; never contended.
     settler: Arc<Mutex<Settler>>,
-    claimed: Option<(String, String)>,
+    pub(super) claimed: Option<(String, String)>,
     pub(super) preconditions: bool,
     unordered: Vec<String>,
-    waiting: BTreeMap<TaskId, Waiting>,
+    pub(super) waiting: BTreeMap<TaskId, Waiting>,
     unknown: Vec<TaskId>,
-    restless: BTreeMap<TaskId, Instant>,
+    pub(super) restless: BTreeMap<TaskId, Instant>,
     map_written: Option<Instant>,
-    map_stale: bool,
+    pub(super) map_stale: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Waiting {
-    since: UnixMillis,
-    state: &'static str,
-    reason: String,
+pub(super) struct Waiting {
+    pub(super) since: UnixMillis,
+    pub(super) state: &'static str,
+    pub(super) reason: String,
 }
 
 impl TargetRoad {
@@ -226,122 +211,6 @@ impl TargetRoad {
         }
     }
 
-    /// Observes, notes, does and receipts, batch by batch. One that fails while others succeed is tried again by
-    /// itself; where none succeeds the bucket is the trouble.
-    async fn work(&mut self, side: &TargetSide, wanted: Vec<Wanted>) -> Result<(), CycleError> {
-        let total = wanted.len() as u64;
-        let mut done = 0;
-        let mut failure = None;
-        for batch in batches(wanted) {
-            let worked = self.work_batch(side, batch).await?;
-            done += worked.done;
-            let fruitless = worked.done == 0 && worked.failure.is_some();
-            failure = worked.failure.or(failure);
-            let progress = Progress { phase: "pushing".to_owned(), done, total: Some(total) };
-            self.shared.board.progress(Direction::Target, Some(progress));
-            if fruitless {
-                break;
-            }
-        }
-        let code = "push_failing";
-        let Some(error) = failure else {
-            self.shared.board.unwarn(self.shared.now(), code);
-            return Ok(());
-        };
-        if done == 0 && !is_about_one(&error) {
-            return Err(error);
-        }
-        let reason = error.reason();
-        let warning = Reason { code: code.to_owned(), message: reason.message.clone(), hint: reason.hint };
-        if self.shared.board.warn(self.shared.now(), warning) {
-            self.shared.tell(Happened::new(Level::Warning, code, reason.message).error(&reason.code));
-        }
-        Ok(())
-    }
-
-    async fn work_batch(&mut self, side: &TargetSide, batch: Vec<Wanted>) -> Result<Worked, CycleError> {
-        let mut failure = None;
-        let mut failed = Vec::new();
-        let mut plan: Vec<(Observed, CompletionAction)> = Vec::with_capacity(batch.len());
-        let road: &Self = self;
-        let mut looks = futures::stream::iter(batch)
-            .map(|wanted| async move { (wanted.id, target_apply::observe(road, side, wanted).await) })
-            .buffered(AT_ONCE);
-        let mut settled = Vec::new();
-        let mut torn = Vec::new();
-        while let Some((id, observed)) = looks.next().await {
-            match observed {
-                Ok(target_apply::Seen::Do(observed, action)) => plan.push((*observed, action)),
-                Ok(target_apply::Seen::Nothing) => settled.push(id),
-                Ok(target_apply::Seen::Torn) => torn.push(id),
-                Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => {
-                    failed.push(id);
-                    failure = Some(error);
-                }
-            }
-        }
-        drop(looks);
-        let mut done = settled.len() as u64;
-        for id in settled {
-            self.waiting.remove(&id);
-        }
-        let again = Instant::now() + self.shared.pace.rest.max(Duration::from_millis(20));
-        for id in torn {
-            self.restless.insert(id, again);
-        }
-        let notes: Vec<CompletionWrite> = plan.iter().filter_map(|(o, action)| target_apply::note(o, action)).collect();
-        self.record(notes).await?;
-        let road: &Self = self;
-        let outcomes: Vec<Outcome> = futures::stream::iter(plan)
-            .map(|(observed, action)| target_apply::effect(road, side, observed, action))
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        let mut receipts = Vec::new();
-        let mut told = Vec::new();
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Done(receipt, happened) => {
-                    self.waiting.remove(&receipt.row.id);
-                    receipts.push(*receipt);
-                    told.extend(happened);
-                }
-                Outcome::LookAgain(id) => {
-                    self.restless.insert(id, again);
-                }
-                Outcome::Failed(id, error) => {
-                    if let Some(waiting) = self.waiting.get_mut(&id) {
-                        waiting.reason = error.code().to_owned();
-                    }
-                    failed.push(id);
-                    failure = Some(error);
-                }
-            }
-        }
-        done += receipts.len() as u64;
-        let later = Instant::now() + self.shared.pace.retry_max;
-        self.restless.extend(failed.into_iter().map(|id| (id, later)));
-        self.map_stale |= !receipts.is_empty();
-        let pushed = told.iter().any(Happened::is_push);
-        self.record(receipts).await?;
-        told.into_iter().for_each(|happened| self.shared.tell(happened));
-        if pushed {
-            let now = self.shared.now();
-            self.shared.board.update(now, |status| {
-                if let Some(target) = &mut status.target {
-                    target.last_push_at = Some(now);
-                }
-            });
-        }
-        Ok(Worked { done, failure })
-    }
-
-    async fn record(&self, writes: Vec<CompletionWrite>) -> Result<(), CycleError> {
-        let (ledger, now) = (self.shared.ledger.clone(), self.shared.now());
-        blocking(move || Ok(ledger.record_completions(&writes, now)?)).await
-    }
-
     fn note_waiting(&mut self, looked: &TargetLooked, look: &Look) {
         let now = Instant::now();
         match look {
@@ -400,109 +269,6 @@ impl TargetRoad {
         });
     }
 
-    /// Takes out of a cycle what vanished in numbers that must be accepted first.
-    async fn hold(&mut self, looked: &mut TargetLooked, look: &Look) -> Result<(), CycleError> {
-        for code in ["mass_deletion", "target_mass_removal"] {
-            if *look != Look::Full && code == "target_mass_removal" {
-                continue;
-            }
-            let row = looked.vanish.iter().find(|(c, _)| *c == code).map(|(_, v)| hold_row(code, v, self.shared.now()));
-            let ledger = self.shared.ledger.clone();
-            let (accepted, new) = blocking({
-                let row = row.clone();
-                move || {
-                    let before = ledger.holds()?;
-                    ledger.hold(code, row.as_ref())?;
-                    let known = row.as_ref().and_then(|row| before.into_iter().find(|hold| hold.id == row.id));
-                    Ok((known.as_ref().is_some_and(|hold| hold.accepted), known.is_none()))
-                }
-            })
-            .await?;
-            let Some(row) = row.filter(|_| !accepted) else { continue };
-            looked.wanted.retain(|wanted| match code {
-                "mass_deletion" => wanted.print.is_some() || wanted.row.is_none(),
-                _ => wanted.remote != Remote::Absent || wanted.row.is_none(),
-            });
-            if new {
-                let text = format!(
-                    "held: {}; `lsctl accept {} {}` would {}",
-                    row.message, self.shared.name, row.id, row.consequence
-                );
-                self.shared.tell(Happened::new(Level::Error, "held", text).error(code));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the prefix is ours to push under.
-    async fn is_claimed(&mut self, side: &TargetSide) -> Result<bool, CycleError> {
-        let place = (side.store.root().to_owned(), side.prefix());
-        if self.claimed.as_ref() == Some(&place) {
-            return Ok(true);
-        }
-        let ledger = self.shared.ledger.clone();
-        let (holds, project) = blocking(move || Ok((ledger.holds()?, ledger.meta("project")?))).await?;
-        let mut me = side.owner.clone();
-        // The project's UUID, which stays the same when its directory moves.
-        me.project = project.unwrap_or(me.project);
-        let accepted = holds.iter().find(|hold| hold.code == "target_owned" && hold.accepted);
-        let mut found = claim(&*side.store, &place.1, &me, false).await?;
-        if let (Claim::Foreign(owner), Some(hold)) = (&found, accepted)
-            && owner_hold_id(owner) == hold.id
-        {
-            found = claim(&*side.store, &place.1, &me, true).await?;
-        }
-        let now = self.shared.now();
-        let row = match &found {
-            Claim::Foreign(owner) => Some(owner_hold(owner, side, now)),
-            Claim::Ours { .. } | Claim::Unmarked(_) => None,
-        };
-        let (ledger, recorded) = (self.shared.ledger.clone(), row.clone());
-        blocking(move || Ok(ledger.hold("target_owned", recorded.as_ref())?)).await?;
-        self.warn_about(&found, side);
-        if let Some(row) = row {
-            if !holds.iter().any(|hold| hold.id == row.id) {
-                self.shared
-                    .tell(Happened::new(Level::Error, "held", format!("held: {}", row.message)).error(&row.code));
-            }
-            return Ok(false);
-        }
-        self.preconditions = matches!(found, Claim::Ours { preconditions: true });
-        self.claimed = Some(place);
-        Ok(true)
-    }
-
-    fn warn_about(&self, found: &Claim, side: &TargetSide) {
-        let now = self.shared.now();
-        let root = side.store.root();
-        let warn = |code: &str, stands: bool, message: String, hint: &str| {
-            if stands {
-                let reason = Reason { code: code.to_owned(), message: message.clone(), hint: hint.to_owned() };
-                if self.shared.board.warn(now, reason) {
-                    self.shared.tell(Happened::new(Level::Warning, code, message).error(code));
-                }
-            } else {
-                self.shared.board.unwarn(now, code);
-            }
-        };
-        let unsafe_target = matches!(found, Claim::Ours { preconditions: false });
-        let text = format!("{root} ignores preconditions: each object is looked up before it is written instead");
-        warn(
-            "target_unsafe",
-            unsafe_target,
-            text,
-            "let nobody else write below this prefix, or use a store that honours If-None-Match",
-        );
-        let unmarked = matches!(found, Claim::Unmarked(_));
-        let text = format!("{root} does not let the owner's mark be written");
-        warn(
-            "target_unmarked",
-            unmarked,
-            text,
-            "allow writing below .labelsync/, so that two projects cannot share a prefix unnoticed",
-        );
-    }
-
     /// `target.json`, counts, status.
     async fn finish(&mut self, side: &TargetSide) -> Result<(), CycleError> {
         let due = self.map_written.is_none_or(|at| at.elapsed() >= MAP_EVERY);
@@ -528,72 +294,5 @@ impl TargetRoad {
             (target.in_step, target.target_missing) = (counts.in_step, counts.missing);
         });
         Ok(())
-    }
-}
-
-/// What a batch came to.
-struct Worked {
-    done: u64,
-    failure: Option<CycleError>,
-}
-
-/// Trouble with one file or object, whatever happens to the others.
-fn is_about_one(error: &CycleError) -> bool {
-    match error {
-        CycleError::Store(error) => {
-            matches!(error.kind, StoreErrorKind::TooLarge | StoreErrorKind::UnsupportedKey | StoreErrorKind::Malformed)
-        }
-        CycleError::Near(_) => true,
-        CycleError::Listing(_) | CycleError::Ledger(_) | CycleError::Work(_) | CycleError::Blocked { .. } => false,
-    }
-}
-
-/// Oldest first, bounded in number and bytes.
-fn batches(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
-    let mut batches: Vec<Vec<Wanted>> = Vec::new();
-    let mut bytes = u64::MAX;
-    for item in wanted {
-        let size = item.print.map_or(0, |print| print.size_bytes);
-        let full = batches.last().is_none_or(|batch| batch.len() >= BATCH) || bytes.saturating_add(size) > BATCH_BYTES;
-        if full {
-            batches.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += size;
-        batches.last_mut().expect("one was pushed").push(item);
-    }
-    batches
-}
-
-fn hold_row(code: &str, vanish: &crate::sync::holds::Vanish, since: UnixMillis) -> HoldRow {
-    let (what, consequence) = match code {
-        "mass_deletion" => {
-            ("completion files", "record them as deleted (`on_deleted` says what happens to their objects)")
-        }
-        _ => ("objects of the target", "list them as target_missing"),
-    };
-    HoldRow {
-        id: vanish.id.clone(),
-        code: code.to_owned(),
-        message: format!("{} of {} {what} are gone at once", vanish.vanished, vanish.known),
-        consequence: consequence.to_owned(),
-        since,
-        accepted: false,
-    }
-}
-
-fn owner_hold_id(owner: &Owner) -> String {
-    Sha256::of(format!("{}/{}", owner.project, owner.installation).as_bytes()).to_string()[..8].to_owned()
-}
-
-fn owner_hold(owner: &Owner, side: &TargetSide, since: UnixMillis) -> HoldRow {
-    let place = format!("{}/{}", side.store.root(), side.prefix());
-    HoldRow {
-        id: owner_hold_id(owner),
-        code: "target_owned".to_owned(),
-        message: format!("{place} belongs to project `{}` of another installation or directory", owner.name),
-        consequence: "take it over; first make sure that nobody else pushes there".to_owned(),
-        since,
-        accepted: false,
     }
 }

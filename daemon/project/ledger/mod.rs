@@ -6,6 +6,7 @@
 
 mod completions;
 mod rows;
+mod scan;
 mod schema;
 mod tasks;
 

@@ -1,0 +1,199 @@
+//! Completions, a batch at a time: observed, noted, done, receipted.
+//!
+//! Promise: two commits a batch; one completion that fails holds up no other.
+//! Not here: which are wanted (`target_look`), one completion's effects (`target_apply`).
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+
+use super::board::Direction;
+use super::error::{CycleError, blocking};
+use super::ledger::CompletionWrite;
+use super::target_apply::{self, Observed, Outcome, Seen};
+use super::target_look::Wanted;
+use super::target_road::{TargetRoad, TargetSide};
+use crate::control::api::{Progress, Reason};
+use crate::events::{Happened, Level};
+use crate::names::TaskId;
+use crate::store::StoreErrorKind;
+use crate::sync::action::CompletionAction;
+
+/// Completions observed, noted, pushed and receipted together: two commits a batch.
+const BATCH: usize = 256;
+
+/// Bytes of one batch, read at once.
+const BATCH_BYTES: u64 = 64 << 20;
+
+/// Completions looked into, or pushed, at once.
+const AT_ONCE: usize = 32;
+
+/// The least wait before a side that changed at the last moment is looked at again.
+const AGAIN_MIN: Duration = Duration::from_millis(20);
+
+impl TargetRoad {
+    /// Observes, notes, does and receipts, batch by batch. One that fails while others succeed is tried again by
+    /// itself; where none succeeds the bucket is the trouble.
+    pub(super) async fn work(&mut self, side: &TargetSide, wanted: Vec<Wanted>) -> Result<(), CycleError> {
+        let total = wanted.len() as u64;
+        let mut done = 0;
+        let mut failure = None;
+        for batch in batches(wanted) {
+            let worked = self.work_batch(side, batch).await?;
+            done += worked.done;
+            let fruitless = worked.done == 0 && worked.failure.is_some();
+            failure = worked.failure.or(failure);
+            let progress = Progress { phase: "pushing".to_owned(), done, total: Some(total) };
+            self.shared.board.progress(Direction::Target, Some(progress));
+            if fruitless {
+                break;
+            }
+        }
+        let code = "push_failing";
+        let Some(error) = failure else {
+            self.shared.board.unwarn(self.shared.now(), code);
+            return Ok(());
+        };
+        if done == 0 && !is_about_one(&error) {
+            return Err(error);
+        }
+        let reason = error.reason();
+        let warning = Reason { code: code.to_owned(), message: reason.message.clone(), hint: reason.hint };
+        if self.shared.board.warn(self.shared.now(), warning) {
+            self.shared.tell(Happened::new(Level::Warning, code, reason.message).error(&reason.code));
+        }
+        Ok(())
+    }
+
+    async fn work_batch(&mut self, side: &TargetSide, batch: Vec<Wanted>) -> Result<Worked, CycleError> {
+        let mut worked = Worked::default();
+        let plan = self.observe(side, batch, &mut worked).await?;
+        let notes: Vec<CompletionWrite> = plan.iter().filter_map(|(o, action)| target_apply::note(o, action)).collect();
+        self.record(notes).await?;
+        let road: &Self = self;
+        let outcomes: Vec<Outcome> = futures::stream::iter(plan)
+            .map(|(observed, action)| target_apply::effect(road, side, observed, action))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        self.receipt(outcomes, &mut worked).await?;
+        let later = Instant::now() + self.shared.pace.retry_max;
+        self.restless.extend(worked.failed.drain(..).map(|id| (id, later)));
+        Ok(worked)
+    }
+
+    /// Looks into each until its decision stands, many at once.
+    async fn observe(
+        &mut self,
+        side: &TargetSide,
+        batch: Vec<Wanted>,
+        worked: &mut Worked,
+    ) -> Result<Plan, CycleError> {
+        let mut plan = Vec::with_capacity(batch.len());
+        let road: &Self = self;
+        let looks: Vec<(TaskId, Result<Seen, CycleError>)> = futures::stream::iter(batch)
+            .map(|wanted| async move { (wanted.id, target_apply::observe(road, side, wanted).await) })
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        for (id, seen) in looks {
+            match seen {
+                Ok(Seen::Do(observed, action)) => plan.push((*observed, action)),
+                Ok(Seen::Nothing) => {
+                    worked.done += 1;
+                    self.waiting.remove(&id);
+                }
+                Ok(Seen::Torn) => self.look_again(id),
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => self.failed(id, error, worked),
+            }
+        }
+        Ok(plan)
+    }
+
+    async fn receipt(&mut self, outcomes: Vec<Outcome>, worked: &mut Worked) -> Result<(), CycleError> {
+        let mut receipts = Vec::new();
+        let mut told = Vec::new();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Done(receipt, happened) => {
+                    self.waiting.remove(&receipt.row.id);
+                    receipts.push(*receipt);
+                    told.extend(happened);
+                }
+                Outcome::LookAgain(id) => self.look_again(id),
+                Outcome::Failed(id, error) => self.failed(id, error, worked),
+            }
+        }
+        worked.done += receipts.len() as u64;
+        self.map_stale |= !receipts.is_empty();
+        self.record(receipts).await?;
+        if told.iter().any(Happened::is_push) {
+            let now = self.shared.now();
+            self.shared.board.update(now, |status| {
+                if let Some(target) = &mut status.target {
+                    target.last_push_at = Some(now);
+                }
+            });
+        }
+        told.into_iter().for_each(|happened| self.shared.tell(happened));
+        Ok(())
+    }
+
+    fn look_again(&mut self, id: TaskId) {
+        let again = Instant::now() + self.shared.pace.rest.max(AGAIN_MIN);
+        self.restless.insert(id, again);
+    }
+
+    fn failed(&mut self, id: TaskId, error: CycleError, worked: &mut Worked) {
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            error.code().clone_into(&mut waiting.reason);
+        }
+        worked.failed.push(id);
+        worked.failure = Some(error);
+    }
+
+    async fn record(&self, writes: Vec<CompletionWrite>) -> Result<(), CycleError> {
+        let (ledger, now) = (self.shared.ledger.clone(), self.shared.now());
+        blocking(move || Ok(ledger.record_completions(&writes, now)?)).await
+    }
+}
+
+/// What is going to be done.
+type Plan = Vec<(Observed, CompletionAction)>;
+
+/// What a batch came to.
+#[derive(Default)]
+struct Worked {
+    done: u64,
+    failed: Vec<TaskId>,
+    failure: Option<CycleError>,
+}
+
+/// Trouble with one file or object, whatever happens to the others.
+fn is_about_one(error: &CycleError) -> bool {
+    match error {
+        CycleError::Store(error) => {
+            matches!(error.kind, StoreErrorKind::TooLarge | StoreErrorKind::UnsupportedKey | StoreErrorKind::Malformed)
+        }
+        CycleError::Near(_) => true,
+        CycleError::Listing(_) | CycleError::Ledger(_) | CycleError::Work(_) | CycleError::Blocked { .. } => false,
+    }
+}
+
+/// Oldest first, bounded in number and bytes.
+fn batches(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
+    let mut batches: Vec<Vec<Wanted>> = Vec::new();
+    let mut bytes = u64::MAX;
+    for item in wanted {
+        let size = item.print.map_or(0, |print| print.size_bytes);
+        let full = batches.last().is_none_or(|batch| batch.len() >= BATCH) || bytes.saturating_add(size) > BATCH_BYTES;
+        if full {
+            batches.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        batches.last_mut().expect("one was pushed").push(item);
+    }
+    batches
+}

@@ -1,0 +1,152 @@
+//! What must be so before anything is pushed: the prefix is ours, and not too much vanished at once.
+//!
+//! Promise: what is held is held under an id that names exactly what was seen.
+
+use super::claim::{Claim, Owner, claim};
+use super::error::{CycleError, blocking};
+use super::ledger::HoldRow;
+use super::target_look::TargetLooked;
+use super::target_road::{Look, TargetRoad, TargetSide};
+use crate::clock::UnixMillis;
+use crate::control::api::Reason;
+use crate::events::{Happened, Level};
+use crate::names::Sha256;
+use crate::sync::completions::Remote;
+
+impl TargetRoad {
+    /// Takes out of a cycle what vanished in numbers that must be accepted first.
+    pub(super) async fn hold(&mut self, looked: &mut TargetLooked, look: &Look) -> Result<(), CycleError> {
+        for code in ["mass_deletion", "target_mass_removal"] {
+            if *look != Look::Full && code == "target_mass_removal" {
+                continue;
+            }
+            let row = looked.vanish.iter().find(|(c, _)| *c == code).map(|(_, v)| hold_row(code, v, self.shared.now()));
+            let ledger = self.shared.ledger.clone();
+            let (accepted, new) = blocking({
+                let row = row.clone();
+                move || {
+                    let before = ledger.holds()?;
+                    ledger.hold(code, row.as_ref())?;
+                    let known = row.as_ref().and_then(|row| before.into_iter().find(|hold| hold.id == row.id));
+                    Ok((known.as_ref().is_some_and(|hold| hold.accepted), known.is_none()))
+                }
+            })
+            .await?;
+            let Some(row) = row.filter(|_| !accepted) else { continue };
+            looked.wanted.retain(|wanted| match code {
+                "mass_deletion" => wanted.print.is_some() || wanted.row.is_none(),
+                _ => wanted.remote != Remote::Absent || wanted.row.is_none(),
+            });
+            if new {
+                let text = format!(
+                    "held: {}; `lsctl accept {} {}` would {}",
+                    row.message, self.shared.name, row.id, row.consequence
+                );
+                self.shared.tell(Happened::new(Level::Error, "held", text).error(code));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the prefix is ours to push under.
+    pub(super) async fn is_claimed(&mut self, side: &TargetSide) -> Result<bool, CycleError> {
+        let place = (side.store.root().to_owned(), side.prefix());
+        if self.claimed.as_ref() == Some(&place) {
+            return Ok(true);
+        }
+        let ledger = self.shared.ledger.clone();
+        let (holds, project) = blocking(move || Ok((ledger.holds()?, ledger.meta("project")?))).await?;
+        let mut me = side.owner.clone();
+        // The project's UUID, which stays the same when its directory moves.
+        me.project = project.unwrap_or(me.project);
+        let accepted = holds.iter().find(|hold| hold.code == "target_owned" && hold.accepted);
+        let mut found = claim(&*side.store, &place.1, &me, false).await?;
+        if let (Claim::Foreign(owner), Some(hold)) = (&found, accepted)
+            && owner_hold_id(owner) == hold.id
+        {
+            found = claim(&*side.store, &place.1, &me, true).await?;
+        }
+        let now = self.shared.now();
+        let row = match &found {
+            Claim::Foreign(owner) => Some(owner_hold(owner, side, now)),
+            Claim::Ours { .. } | Claim::Unmarked(_) => None,
+        };
+        let (ledger, recorded) = (self.shared.ledger.clone(), row.clone());
+        blocking(move || Ok(ledger.hold("target_owned", recorded.as_ref())?)).await?;
+        self.warn_about(&found, side);
+        if let Some(row) = row {
+            if !holds.iter().any(|hold| hold.id == row.id) {
+                self.shared
+                    .tell(Happened::new(Level::Error, "held", format!("held: {}", row.message)).error(&row.code));
+            }
+            return Ok(false);
+        }
+        self.preconditions = matches!(found, Claim::Ours { preconditions: true });
+        self.claimed = Some(place);
+        Ok(true)
+    }
+
+    fn warn_about(&self, found: &Claim, side: &TargetSide) {
+        let now = self.shared.now();
+        let root = side.store.root();
+        let warn = |code: &str, stands: bool, message: String, hint: &str| {
+            if stands {
+                let reason = Reason { code: code.to_owned(), message: message.clone(), hint: hint.to_owned() };
+                if self.shared.board.warn(now, reason) {
+                    self.shared.tell(Happened::new(Level::Warning, code, message).error(code));
+                }
+            } else {
+                self.shared.board.unwarn(now, code);
+            }
+        };
+        let unsafe_target = matches!(found, Claim::Ours { preconditions: false });
+        let text = format!("{root} ignores preconditions: each object is looked up before it is written instead");
+        warn(
+            "target_unsafe",
+            unsafe_target,
+            text,
+            "let nobody else write below this prefix, or use a store that honours If-None-Match",
+        );
+        let unmarked = matches!(found, Claim::Unmarked(_));
+        let text = format!("{root} does not let the owner's mark be written");
+        warn(
+            "target_unmarked",
+            unmarked,
+            text,
+            "allow writing below .labelsync/, so that two projects cannot share a prefix unnoticed",
+        );
+    }
+}
+
+fn hold_row(code: &str, vanish: &crate::sync::holds::Vanish, since: UnixMillis) -> HoldRow {
+    let (what, consequence) = match code {
+        "mass_deletion" => {
+            ("completion files", "record them as deleted (`on_deleted` says what happens to their objects)")
+        }
+        _ => ("objects of the target", "list them as target_missing"),
+    };
+    HoldRow {
+        id: vanish.id.clone(),
+        code: code.to_owned(),
+        message: format!("{} of {} {what} are gone at once", vanish.vanished, vanish.known),
+        consequence: consequence.to_owned(),
+        since,
+        accepted: false,
+    }
+}
+
+fn owner_hold_id(owner: &Owner) -> String {
+    Sha256::of(format!("{}/{}", owner.project, owner.installation).as_bytes()).to_string()[..8].to_owned()
+}
+
+fn owner_hold(owner: &Owner, side: &TargetSide, since: UnixMillis) -> HoldRow {
+    let place = format!("{}/{}", side.store.root(), side.prefix());
+    HoldRow {
+        id: owner_hold_id(owner),
+        code: "target_owned".to_owned(),
+        message: format!("{place} belongs to project `{}` of another installation or directory", owner.name),
+        consequence: "take it over; first make sure that nobody else pushes there".to_owned(),
+        since,
+        accepted: false,
+    }
+}
