@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::copies::{COPIES_DIR, Copies, CopyLimits, CopyPath};
@@ -15,6 +14,7 @@ use super::files::{Contents, Dir, EntryKind, Expected, FileErrorKind, Fingerprin
 use super::near::{BroughtIn, Near, NearError, OwnStorages, SourceMap, Written};
 use super::tasks_file::{self, Edits, TasksFileError};
 use crate::names::{Key, TaskId};
+use crate::store::local_url;
 
 /// Label Studio's tasks.
 pub const TASKS: &str = "tasks.json";
@@ -207,7 +207,7 @@ impl Near for Directory {
 
     fn copy_url(&self, key: &Key) -> String {
         let place = self.path.join(COPIES_DIR).join(CopyPath::of(key).in_copies());
-        label_studio_url(&place)
+        local_url(&place)
     }
 
     fn copies(&self, limits: CopyLimits) -> Result<Copies, NearError> {
@@ -284,17 +284,6 @@ impl Near for Directory {
         Ok(())
     }
 }
-
-/// A local file as Label Studio 0.8 serves it (`/data/NAME?d=DIRECTORY`, its `allow_serving_local_files`).
-pub fn label_studio_url(file: &Path) -> String {
-    let text = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = text(file.file_name());
-    let dir = text(file.parent().map(Path::as_os_str));
-    format!("/data/{}?d={}", utf8_percent_encode(&name, UNSAFE), utf8_percent_encode(&dir, UNSAFE))
-}
-
-/// Everything but what RFC 3986 calls unreserved, and `/`.
-const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// Gives a completion that Label Studio wrote at the last moment its name back.
 pub(super) fn take_back(displaced: super::files::Displaced) -> Result<(), NearError> {

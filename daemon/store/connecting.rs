@@ -11,7 +11,6 @@ use super::local::LocalStore;
 use super::s3::S3Store;
 use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError};
 use crate::names::{ETag, Key};
-use crate::project::directory::label_studio_url;
 use crate::settings::StoreSettings;
 
 /// A bucket or directory by its settings.
@@ -53,7 +52,7 @@ impl Store for Connecting {
     fn url(&self, key: &Key) -> String {
         match &self.settings {
             StoreSettings::S3(_) => format!("{}/{}", self.root, key.as_str()),
-            StoreSettings::Local { path } => label_studio_url(&path.join(key.as_str())),
+            StoreSettings::Local { path } => super::local_url(&path.join(key.as_str())),
         }
     }
 

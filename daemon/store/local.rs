@@ -283,7 +283,7 @@ impl Store for LocalStore {
     /// Label Studio does not resolve `file://`; it serves local files itself.
     fn url(&self, key: &Key) -> String {
         let root = self.root().strip_prefix("file://").unwrap_or_default();
-        crate::project::directory::label_studio_url(&std::path::Path::new(root).join(key.as_str()))
+        super::local_url(&std::path::Path::new(root).join(key.as_str()))
     }
 
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::names::{ETag, Key, printable};
 
@@ -105,6 +106,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes the object if it still has this version. An object that is gone already is no error.
     async fn delete(&self, key: &Key, etag: &ETag) -> Result<(), StoreError>;
 }
+
+/// A local file as Label Studio 0.8 serves it (`/data/NAME?d=DIRECTORY`, its `allow_serving_local_files`).
+pub fn local_url(file: &std::path::Path) -> String {
+    let text = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = text(file.file_name());
+    let dir = text(file.parent().map(std::path::Path::as_os_str));
+    format!("/data/{}?d={}", utf8_percent_encode(&name, UNSAFE), utf8_percent_encode(&dir, UNSAFE))
+}
+
+/// Everything but what RFC 3986 calls unreserved, and `/`.
+const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// What went wrong, as an operator names it. Codes are stable: status, logs, metrics and API use them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
