@@ -59,7 +59,7 @@ impl Settler {
 
     /// Says whether the file `name`, just seen with `print`, is at rest. Once it is, the name is forgotten.
     pub fn look(&mut self, name: &str, print: &Fingerprint, wall: UnixMillis, now: Instant) -> Rest {
-        if print.is_at_rest(wall, self.rest.max(SURELY_OLD)) {
+        if self.rest.is_zero() || print.is_at_rest(wall, self.rest.max(SURELY_OLD)) {
             self.seen.remove(name);
             return Rest::AtRest;
         }
@@ -140,6 +140,12 @@ mod tests {
         assert_eq!(settler.look("1", &other, WALL, at(start, 300)), Rest::Settling(Duration::from_millis(150)));
         assert_eq!(settler.look("1", &other, WALL, at(start, 450)), Rest::AtRest);
         assert_eq!(settler.remembered_names(), 0);
+    }
+
+    #[test]
+    fn without_a_rest_period_every_file_is_at_rest_at_once() {
+        let mut settler = Settler::new(Duration::ZERO, PATIENCE, 4);
+        assert_eq!(settler.look("1", &print(0), WALL, Instant::now()), Rest::AtRest);
     }
 
     #[test]

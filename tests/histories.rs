@@ -1,0 +1,101 @@
+//! Random histories with crashes at every gap, against a naive model.
+//!
+//! Promise: a bucket that changes, a Label Studio that rewrites from memory, other writers, an operator, faults and a
+//! daemon that dies anywhere: in the end no id was ever given twice, no completion is lost, nothing of anybody else's
+//! is overwritten, and a clean cycle finds nothing to do.
+//! Not here: torn writes and power cuts (`files`), real servers (`stores`).
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+#[path = "histories/judge.rs"]
+mod judge;
+#[path = "histories/label_studio.rs"]
+mod label_studio;
+#[path = "histories/mortal.rs"]
+mod mortal;
+#[path = "histories/ops.rs"]
+mod ops;
+#[path = "histories/regressions.rs"]
+mod regressions;
+#[path = "histories/world.rs"]
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ops::{Op, history};
+use world::{Verdict, World};
+
+/// Histories that every run tries. `HISTORIES=100000` tries more, `HISTORIES_FROM=n` others.
+const HISTORIES: u64 = 3_000;
+
+/// Failures that are looked for before they are told: enough to see their kinds.
+const FAILURES_MAX: usize = 25;
+
+/// What a history comes to.
+fn run(blobs: bool, ops: &[Op]) -> Verdict {
+    let attempt = AssertUnwindSafe(|| {
+        let mut world = World::new(blobs);
+        for (n, op) in ops.iter().enumerate() {
+            world.step(*op).map_err(|why| format!("at operation {n} ({op:?}): {why}"))?;
+        }
+        judge::at_the_end(&mut world).map_err(|why| format!("at the end: {why}"))
+    });
+    catch_unwind(attempt).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(format!("panicked: {}", text.or(panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()))
+    })
+}
+
+/// Leaves out what a failure does not need.
+fn shortened(blobs: bool, ops: &[Op]) -> (Vec<Op>, String) {
+    let mut ops = ops.to_owned();
+    let mut why = String::new();
+    let mut again = true;
+    while std::mem::take(&mut again) {
+        for n in (0..ops.len()).rev() {
+            let mut fewer = ops.clone();
+            fewer.remove(n);
+            if let Err(other) = run(blobs, &fewer) {
+                (ops, why, again) = (fewer, other, true);
+            }
+        }
+    }
+    (ops, why)
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "how many histories is the runner's to say")]
+    let value = std::env::var(name);
+    value.map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// The kind of a failure: its text without numbers.
+fn kind(why: &str) -> String {
+    why.lines().next().unwrap_or("").split(": ").skip(1).collect::<String>().replace(|c: char| c.is_ascii_digit(), "")
+}
+
+/// Promises 12, 14, 18, 21 to 24, 26, 28, 29, 35; contract C4, C8, C9.
+#[test]
+fn l35_random_histories_with_crashes_end_well() {
+    let from = setting("HISTORIES_FROM", 0);
+    let count = setting("HISTORIES", HISTORIES);
+    let threads = 4;
+    let mut failed = std::thread::scope(|scope| {
+        let try_some = move |nth: u64| {
+            let mine = (from..from + count).filter(|seed| seed % threads == nth);
+            let failure = |seed| run(history(seed).0, &history(seed).1).err().map(|why| (seed, why));
+            mine.filter_map(failure).take(FAILURES_MAX).collect::<Vec<_>>()
+        };
+        let workers: Vec<_> = (0..threads).map(|nth| scope.spawn(move || try_some(nth))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
+    });
+    failed.sort();
+    let mut report = String::new();
+    let mut kinds = std::collections::BTreeSet::new();
+    for (seed, why) in failed.iter().filter(|(_, why)| kinds.insert(kind(why))) {
+        let (blobs, ops) = history(*seed);
+        let (short, why_short) = shortened(blobs, &ops);
+        report.push_str(&format!("seed {seed}: {why}\n  shortened: ({blobs}, &{short:?})\n  {why_short}\n"));
+    }
+    assert!(failed.is_empty(), "{} of {count} histories end badly\n{report}", failed.len());
+}

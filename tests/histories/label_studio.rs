@@ -1,0 +1,310 @@
+//! Label Studio 0.8.2 with local storages and its user, as measured (0.8.md, section 5): `tasks.json` read at every
+//! listing and rewritten in place from memory; `source.json` rewritten from memory; ids given again.
+//!
+//! Promise: does to the files what the real one does; remembers what its user did, which is what the judge judges by.
+//! Not here: torn writes (each write here is one instant).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+/// What a task, or a completion, is about.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Who {
+    /// An object of the source.
+    Key(String),
+    /// The nth import.
+    Import(u64),
+    /// Neither.
+    Unknown(String),
+}
+
+impl Who {
+    pub fn of_data(data: &Value) -> Self {
+        let text = |name: &str| data.get(name).and_then(Value::as_str);
+        if let Some(import) = data.get("imp").and_then(Value::as_u64) {
+            return Self::Import(import);
+        }
+        let key = text("src").or_else(|| text("image").and_then(|url| url.strip_prefix("s3://src/")));
+        key.map_or_else(|| Self::Unknown(data.to_string()), |key| Self::Key(key.to_owned()))
+    }
+
+    pub fn of_file(bytes: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        Some(Self::of_data(value.get("data")?))
+    }
+}
+
+/// When Label Studio acts, while the daemon replaces a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// After the daemon has looked, before it replaces.
+    Before,
+    /// It has the old file open, and writes into it once it is displaced.
+    Into,
+    /// Just after.
+    After,
+}
+
+/// What its user does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    List,
+    Import,
+    Delete(u8),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Meanwhile {
+    pub when: When,
+    pub what: Act,
+}
+
+/// A task that a user imported and Label Studio acknowledged.
+#[derive(Clone, Debug)]
+pub struct Import {
+    pub id: u64,
+    pub data: Value,
+    pub deleted: bool,
+}
+
+#[derive(Debug)]
+pub struct LabelStudio {
+    project: PathBuf,
+    memory: BTreeMap<u64, Value>,
+    map: BTreeSet<u64>,
+    held: Option<File>,
+    writes: u64,
+    /// How often `source.json` was written.
+    pub saved_maps: i64,
+    /// `source.json` is younger than `tasks.json`.
+    pub listed_last: bool,
+    /// To be done in the next replacement of `tasks.json`.
+    pub meanwhile: Option<Meanwhile>,
+    /// To be done in the next bringing in: the user labels that task.
+    pub meanwhile_label: Option<When>,
+    /// By their number.
+    pub imports: BTreeMap<u64, Import>,
+    /// Keys whose task the user deleted.
+    pub deleted: BTreeSet<String>,
+    /// Every content that ever stood at `completions/<id>.json`.
+    pub versions: BTreeMap<u64, Vec<Vec<u8>>>,
+    /// Who ever stood under an id in `tasks.json`, in order.
+    pub stood: BTreeMap<u64, Vec<Who>>,
+    /// What the daemon put into `completions/`.
+    pub brought: Vec<Brought>,
+}
+
+/// A completion that the daemon put into `completions/`.
+#[derive(Clone, Debug)]
+pub struct Brought {
+    pub id: u64,
+    pub before: Option<Vec<u8>>,
+    pub after: Vec<u8>,
+}
+
+impl LabelStudio {
+    pub fn new(project: &Path) -> Self {
+        Self {
+            project: project.to_owned(),
+            memory: BTreeMap::new(),
+            map: BTreeSet::new(),
+            held: None,
+            writes: 0,
+            saved_maps: 0,
+            listed_last: false,
+            meanwhile: None,
+            meanwhile_label: None,
+            imports: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            versions: BTreeMap::new(),
+            stood: BTreeMap::new(),
+            brought: Vec::new(),
+        }
+    }
+
+    /// `stale`: with what it listed before, into the file it has open.
+    pub fn act(&mut self, act: Act, stale: bool) {
+        match act {
+            Act::List => self.list(),
+            Act::Import => self.import(None, stale),
+            Act::Delete(nth) => self.delete(nth),
+        }
+        self.held = None;
+    }
+
+    /// The tasks as they stand in the file.
+    pub fn tasks(&self) -> Option<BTreeMap<u64, Value>> {
+        let bytes = fs::read(self.project.join("tasks.json")).ok()?;
+        let tasks: BTreeMap<String, Value> = serde_json::from_slice(&bytes).expect("tasks.json is always whole");
+        Some(tasks.into_iter().map(|(id, task)| (id.parse().expect("ids are numbers"), task)).collect())
+    }
+
+    pub fn observe(&mut self) {
+        for (id, task) in self.tasks().unwrap_or_default() {
+            let who = Who::of_data(&task["data"]);
+            let stood = self.stood.entry(id).or_default();
+            if stood.last() != Some(&who) {
+                stood.push(who);
+            }
+        }
+    }
+
+    pub fn list(&mut self) {
+        let Some(tasks) = self.tasks() else { return };
+        self.map.extend(tasks.keys());
+        self.memory = tasks;
+        self.save_map();
+    }
+
+    /// The next import; `url` makes it a task of a blob that the source may hold too.
+    pub fn import(&mut self, url: Option<String>, stale: bool) {
+        if !stale {
+            self.list();
+        }
+        let number = self.imports.len() as u64;
+        let id = self.map.last().map_or(0, |id| id + 1);
+        let image = url.unwrap_or_else(|| format!("http://x/{number}"));
+        let data = json!({"image": image, "imp": number});
+        self.memory.insert(id, json!({"id": id, "data": data}));
+        self.map.insert(id);
+        self.save_map();
+        self.save_tasks();
+        self.imports.insert(number, Import { id, data, deleted: false });
+    }
+
+    pub fn delete(&mut self, nth: u8) {
+        let listed: Vec<u64> = self.memory.keys().copied().filter(|id| self.map.contains(id)).collect();
+        let Some(id) = pick(&listed, nth) else { return };
+        self.forget(id);
+        self.save_map();
+        self.memory.remove(&id);
+        self.save_tasks();
+        let _none = fs::remove_file(self.completion(id));
+    }
+
+    pub fn delete_all(&mut self) {
+        let ids: Vec<u64> = self.memory.keys().copied().collect();
+        ids.iter().for_each(|id| self.forget(*id));
+        self.save_map();
+        self.memory.clear();
+        self.save_tasks();
+        let _none = fs::remove_dir_all(self.project.join("completions"));
+        fs::create_dir(self.project.join("completions")).unwrap();
+    }
+
+    fn forget(&mut self, id: u64) {
+        self.map.remove(&id);
+        match Who::of_data(&self.memory[&id]["data"]) {
+            Who::Import(number) => self.imports.get_mut(&number).unwrap().deleted = true,
+            Who::Key(key) => _ = self.deleted.insert(key),
+            Who::Unknown(_) => {}
+        }
+    }
+
+    /// Labels the task of this place in its list.
+    pub fn label_nth(&mut self, nth: u8, what: u8) {
+        let listed: Vec<u64> = self.memory.keys().copied().collect();
+        if let Some(id) = pick(&listed, nth) {
+            self.label(id, what);
+        }
+    }
+
+    pub fn label(&mut self, id: u64, what: u8) {
+        let Some(task) = self.memory.get(&id) else {
+            self.held = None;
+            return;
+        };
+        self.writes += 1;
+        let completion = json!({"id": id * 1000 + 1, "result": [{"choice": what, "nth": self.writes}]});
+        let file = json!({"completions": [completion], "data": task["data"], "id": id});
+        self.save_completion(id, &serde_json::to_vec_pretty(&file).unwrap());
+    }
+
+    /// Deletes the completions: the file goes (`all`), or stays with none.
+    pub fn unlabel(&mut self, nth: u8, all: bool) {
+        let done: Vec<u64> = self.completed();
+        let Some(id) = pick(&done, nth) else { return };
+        if all {
+            fs::remove_file(self.completion(id)).unwrap();
+            return;
+        }
+        let mut file: Value = serde_json::from_slice(&fs::read(self.completion(id)).unwrap()).unwrap();
+        file["completions"] = json!([]);
+        self.save_completion(id, &serde_json::to_vec_pretty(&file).unwrap());
+    }
+
+    /// Ids with a completion file.
+    pub fn completed(&self) -> Vec<u64> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(self.project.join("completions")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            ids.extend(name.strip_suffix(".json").map(|id| id.parse::<u64>().unwrap()));
+        }
+        ids.sort_unstable();
+        ids
+    }
+
+    pub fn completion(&self, id: u64) -> PathBuf {
+        self.project.join(format!("completions/{id}.json"))
+    }
+
+    /// Opens `tasks.json` now and writes it later.
+    pub fn hold_tasks(&mut self) {
+        self.list();
+        self.held = OpenOptions::new().write(true).open(self.project.join("tasks.json")).ok();
+    }
+
+    /// Opens a completion now and writes it later.
+    pub fn hold_completion(&mut self, id: u64) {
+        self.held = OpenOptions::new().write(true).open(self.completion(id)).ok();
+    }
+
+    /// The daemon put these bytes at a completion's place.
+    pub fn brought_in(&mut self, id: u64, before: Option<Vec<u8>>, bytes: &[u8]) {
+        self.versions.entry(id).or_default().push(bytes.to_owned());
+        self.brought.push(Brought { id, before, after: bytes.to_owned() });
+    }
+
+    fn save_map(&mut self) {
+        let map: BTreeMap<String, Value> =
+            self.map.iter().map(|id| (id.to_string(), json!({"key": format!("P/tasks.json/{id}"), "exists": true}))).collect();
+        let bytes = serde_json::to_vec(&map).unwrap();
+        let path = self.project.join("source.json");
+        self.in_place(&path, None, &bytes);
+        self.saved_maps += 1;
+        self.listed_last = true;
+    }
+
+    fn save_tasks(&mut self) {
+        let tasks: BTreeMap<String, &Value> = self.memory.iter().map(|(id, task)| (id.to_string(), task)).collect();
+        let bytes = serde_json::to_vec(&tasks).unwrap();
+        let held = self.held.take();
+        self.in_place(&self.project.join("tasks.json"), held, &bytes);
+        self.listed_last = false;
+        self.observe();
+    }
+
+    fn save_completion(&mut self, id: u64, bytes: &[u8]) {
+        self.versions.entry(id).or_default().push(bytes.to_owned());
+        let held = self.held.take();
+        self.in_place(&self.completion(id), held, bytes);
+    }
+
+    /// Truncates and writes; a time of its own stands for the time that passes between two writes.
+    fn in_place(&mut self, path: &Path, held: Option<File>, bytes: &[u8]) {
+        self.writes += 1;
+        let mut file = held.unwrap_or_else(|| OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap());
+        file.set_len(0).unwrap();
+        file.write_all(bytes).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000 + self.writes)).unwrap();
+    }
+}
+
+pub fn pick<T: Copy>(of: &[T], nth: u8) -> Option<T> {
+    if of.is_empty() { None } else { Some(of[usize::from(nth) % of.len()]) }
+}

@@ -1,0 +1,44 @@
+//! Histories that once ended badly, as short as they can be, each with what it showed.
+
+use crate::label_studio::{Act, When};
+use crate::mortal::Side;
+use crate::ops::Op::{self, *};
+
+fn ends_well(blobs: bool, ops: &[Op]) {
+    if let Err(why) = crate::run(blobs, ops) {
+        panic!("{why}");
+    }
+}
+
+/// An object for a task that is not shown was read again in every cycle.
+#[test]
+fn an_object_that_cannot_be_brought_in_is_not_read_again_and_again() {
+    ends_well(false, &[Put(0, 0), Put(3, 1), Source(true), Other(1, 1), Regex(2)]);
+}
+
+/// A push was begun and never made, and the file was deleted: the ledger waited for it for ever.
+#[test]
+fn l29_a_push_that_was_begun_ends_with_its_file() {
+    ends_well(true, &[Target(1), Import, Source(true), PutFails(1), Label(0, 0), Target(1), Unlabel(0, true)]);
+    ends_well(true, &[Target(1), Import, Source(true), PutLost(1), Label(0, 0), Target(1), Unlabel(0, true)]);
+    let delete = [DeleteObjects(true), PutLost(1), Label(0, 0), Target(1), Unlabel(0, true)];
+    ends_well(true, &[[Target(1), Import, Source(true)].as_slice(), &delete].concat());
+}
+
+/// The first push happened and its answer was lost, the second never happened: our own object was taken for somebody
+/// else's.
+#[test]
+fn l26_a_second_push_does_not_forget_the_first() {
+    let ops = [Put(0, 0), Source(true), List, Target(1), Label(0, 0), PutLost(1), Target(1)];
+    ends_well(false, &[ops.as_slice(), &[Label(0, 1), PutFails(1), Target(1)]].concat());
+    ends_well(false, &[ops.as_slice(), &[Label(0, 1), PutLost(1), Target(1), Label(0, 2), PutFails(1), Target(1)]].concat());
+}
+
+/// Label Studio wrote an import into the displaced `tasks.json`, under the id that ours had got in the new one: the
+/// import was lost.
+#[test]
+fn c07_an_import_in_the_displaced_file_keeps_its_id_and_ours_moves() {
+    ends_well(true, &[Meanwhile(When::Into, Act::Import), Put(5, 7), Source(true)]);
+    ends_well(false, &[Meanwhile(When::Into, Act::Import), Put(3, 2), Source(true)]);
+    ends_well(true, &[Put(1, 11), Source(true), List, Put(2, 0), Meanwhile(When::Into, Act::Import), Source(true), Delete(0)]);
+}

@@ -1,0 +1,420 @@
+//! A bucket, a project directory with its Label Studio, and the daemon's road between them.
+//!
+//! Promise: the real road, the real ledger, a real directory; only the buckets are in memory, and time does not pass.
+//! Not here: what must hold (`judge`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use labelsync::clock::{Clock, UnixMillis};
+use labelsync::events::EventLog;
+use labelsync::names::{Key, ProjectName, TaskId};
+use labelsync::project::board::Board;
+use labelsync::project::claim::Owner;
+use labelsync::project::directory::Directory;
+use labelsync::project::error::CycleError;
+use labelsync::project::files::Dir;
+use labelsync::project::ledger::Ledger;
+use labelsync::project::shared::Shared;
+use labelsync::project::source_look::SourceSide;
+use labelsync::project::source_road::SourceRoad;
+use labelsync::project::target_road::{Look, TargetRoad, TargetSide};
+use labelsync::settings::{
+    BlobUrl, Fraction, OnChanged, OnDeleted, OnRemoved, S3Settings, SourceSettings, StoreSettings, TargetSettings,
+};
+use labelsync::store::StoreErrorKind;
+use labelsync::store::faulty::{Fault, Faults, Faulty};
+use labelsync::store::memory::MemoryStore;
+use labelsync::sync::completions::Resolution;
+use labelsync::sync::pace::Pace;
+use labelsync::sync::pattern::Pattern;
+
+use crate::judge;
+use crate::label_studio::{LabelStudio, Meanwhile, pick};
+use crate::mortal::{Life, MortalNear, MortalStore, Side};
+use crate::ops::Op;
+
+/// The keys that a history puts and removes.
+pub const KEYS: [&str; 6] = ["a/1.png", "a/2.png", "a/3.jpg", "b/1.png", "b/2", "c.png"];
+/// The regexes that a history sets.
+pub const REGEXES: [&str; 4] = [".*", r".*\.png", "a", ""];
+/// The prefixes that a history sets.
+pub const PREFIXES: [&str; 3] = ["", "a/", "b"];
+/// What every pushed key starts with.
+pub const TARGET_PREFIX: &str = "done/";
+/// Bodies from here on cannot become a JSON task.
+pub const BAD_BODY: u8 = 9;
+
+const LABEL_CONFIG: &str =
+    r#"<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>"#;
+
+/// A clock that moves by a millisecond whenever it is asked.
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+struct Running {
+    ledger: Arc<Ledger>,
+    source: SourceRoad,
+    target: TargetRoad,
+}
+
+pub struct World {
+    pub blobs: bool,
+    pub project: PathBuf,
+    state: PathBuf,
+    pub label_studio: Arc<Mutex<LabelStudio>>,
+    pub source: Arc<MortalStore>,
+    pub target: Arc<MortalStore>,
+    pub source_faults: Faults,
+    pub target_faults: Faults,
+    pub source_settings: SourceSettings,
+    pub target_settings: TargetSettings,
+    /// Target objects that somebody else touched, by id.
+    pub touched: BTreeMap<u64, Vec<Vec<u8>>>,
+    /// Disputes that a person ended, by id.
+    pub resolved: Vec<u64>,
+    /// Who stood in `tasks.json` when a cycle looked at it.
+    pub looked_at: BTreeMap<u64, Vec<crate::label_studio::Who>>,
+    /// The operator ever let objects be deleted with their completions.
+    pub ever_deleted_objects: bool,
+    /// The operator ever had completions of the target left there.
+    pub ever_without_copies: bool,
+    /// The operator ever let tasks stay as they were when their object changed.
+    pub ever_kept: bool,
+    life: Life,
+    clock: Arc<TestClock>,
+    running: Option<Running>,
+    runtime: tokio::runtime::Runtime,
+    _dir: tempfile::TempDir,
+}
+
+pub type Verdict<T = ()> = Result<T, String>;
+
+impl World {
+    pub fn new(blobs: bool) -> Self {
+        let dir = temp_dir();
+        let (project, state) = (dir.path().join("project"), dir.path().join("state"));
+        fs::create_dir_all(project.join("completions")).unwrap();
+        fs::create_dir(&state).unwrap();
+        fs::write(project.join("config.xml"), LABEL_CONFIG).unwrap();
+        fs::write(project.join("config.json"), r#"{"label_config": "config.xml"}"#).unwrap();
+        fs::write(project.join("tasks.json"), "{}").unwrap();
+        let life = Life::default();
+        let (source, source_faults) = store("s3://src", Side::Source, &life);
+        let (target, target_faults) = store("s3://dst", Side::Target, &life);
+        // One blocking thread: what the daemon does beside its loop happens in one order.
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+        let mut world = Self {
+            blobs,
+            label_studio: Arc::new(Mutex::new(LabelStudio::new(&project))),
+            project,
+            state,
+            source,
+            target,
+            source_faults,
+            target_faults,
+            source_settings: source_settings(blobs),
+            target_settings: target_settings(),
+            touched: BTreeMap::new(),
+            resolved: Vec::new(),
+            looked_at: BTreeMap::new(),
+            ever_deleted_objects: false,
+            ever_kept: false,
+            ever_without_copies: false,
+            life,
+            clock: Arc::new(TestClock(AtomicI64::new(1_700_000_000_000))),
+            running: None,
+            runtime,
+            _dir: dir,
+        };
+        world.start();
+        world
+    }
+
+    pub fn label_studio(&self) -> MutexGuard<'_, LabelStudio> {
+        self.label_studio.lock().unwrap()
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.running.as_ref().unwrap().ledger
+    }
+
+    pub fn ledger_path(&self) -> PathBuf {
+        self.state.join("ledger.db")
+    }
+
+    fn start(&mut self) {
+        let ledger = Arc::new(Ledger::open(&self.ledger_path()).unwrap());
+        self.life.begin(ledger.clone(), self.state.join("at-death.db"));
+        let near = MortalNear {
+            inner: Directory::new(&self.project),
+            life: self.life.clone(),
+            label_studio: self.label_studio.clone(),
+        };
+        let shared = Shared {
+            name: ProjectName::parse("p").unwrap(),
+            near: Arc::new(near),
+            ledger: ledger.clone(),
+            clock: self.clock.clone(),
+            board: Arc::new(Board::new("p", "/p", UnixMillis(0))),
+            events: Arc::new(EventLog::new(self.clock.clone())),
+            pace: Pace::immediate(),
+            work_dir: self.state.clone(),
+        };
+        let (source, target) = (SourceRoad::new(shared.clone()), TargetRoad::new(shared));
+        self.running = Some(Running { ledger, source, target });
+    }
+
+    /// Stops, as a kill does, or goes on as if the daemon had been dead; then starts.
+    pub fn restart(&mut self) {
+        let dead = self.life.is_dead();
+        self.life.end();
+        self.running = None;
+        if dead {
+            let at_death = self.state.join("at-death.db");
+            for end in ["-wal", "-shm"] {
+                let _none = fs::remove_file(self.state.join(format!("ledger.db{end}")));
+            }
+            fs::rename(at_death, self.ledger_path()).unwrap();
+        }
+        for dir in [self.project.clone(), self.project.join("completions")] {
+            let dir = Dir::open(&dir).unwrap();
+            for leftover in dir.clean_leftovers().unwrap() {
+                dir.discard_leftover(&leftover).unwrap();
+            }
+        }
+        self.start();
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.life.is_dead()
+    }
+
+    /// One operation; what a cycle answers is the judge's where it must not be.
+    pub fn step(&mut self, op: Op) -> Verdict {
+        match op {
+            Op::Put(key, body) => self.put(key, body),
+            Op::Remove(key) => _ = self.source.memory().remove(&key_of(key)),
+            Op::List => self.label_studio().list(),
+            Op::Import => self.label_studio().import(None, false),
+            Op::ImportUrl(key) => self.label_studio().import(Some(format!("s3://src/{}", key_of(key).as_str())), false),
+            Op::Delete(nth) => self.label_studio().delete(nth),
+            Op::DeleteAll => self.label_studio().delete_all(),
+            Op::Label(nth, what) => self.label_studio().label_nth(nth, what),
+            Op::Unlabel(nth, all) => self.label_studio().unlabel(nth, all),
+            Op::Other(nth, what) => self.other_writer(nth, what),
+            Op::Source(_) | Op::Target(_) if self.is_dead() => {}
+            Op::Source(far) => drop(self.source_cycle(far)?),
+            Op::Target(look) => drop(self.target_cycle(if look == 0 { Look::Local } else { Look::Full })?),
+            Op::Crash(side, nth) => self.life.crash(side, u64::from(nth)),
+            Op::Restart => self.restart(),
+            Op::Meanwhile(when, what) => self.label_studio().meanwhile = Some(Meanwhile { when, what }),
+            Op::MeanwhileLabel(when) => self.label_studio().meanwhile_label = Some(when),
+            Op::SourcePageFails(_) | Op::SourceReadFails(_) | Op::TargetPageFails(_) | Op::TargetReadFails(_)
+            | Op::PutLost(_) | Op::PutFails(_) => self.fault(op),
+            Op::Regex(_) | Op::Prefix(_) | Op::Hide(_) | Op::Keep(_) | Op::DeleteObjects(_) | Op::LocalCopy(_)
+            | Op::Accept | Op::Resolve(..) => self.operator(op),
+        }
+        self.label_studio().observe();
+        judge::always(self)
+    }
+
+    fn fault(&mut self, op: Op) {
+        let unreachable = StoreErrorKind::Unreachable;
+        match op {
+            Op::SourcePageFails(nth) => self.source_faults.fail_page(nth.into(), unreachable),
+            Op::SourceReadFails(nth) => self.source_faults.fail_read(nth.into(), unreachable),
+            Op::TargetPageFails(nth) => self.target_faults.fail_page(nth.into(), unreachable),
+            Op::TargetReadFails(nth) => self.target_faults.fail_read(nth.into(), unreachable),
+            Op::PutLost(nth) => self.target_faults.fail_mutation(nth.into(), Fault::After),
+            Op::PutFails(nth) => self.target_faults.fail_mutation(nth.into(), Fault::Before(unreachable)),
+            other => panic!("no fault: {other:?}"),
+        }
+    }
+
+    fn operator(&mut self, op: Op) {
+        match op {
+            Op::Regex(nth) => {
+                let regex = pick(&REGEXES, nth).filter(|regex| !regex.is_empty());
+                self.source_settings.regex = regex.map(|regex| Pattern::compile(regex).unwrap());
+            }
+            Op::Prefix(nth) => pick(&PREFIXES, nth).unwrap().clone_into(&mut self.source_settings.prefix),
+            Op::Hide(yes) => self.source_settings.on_removed = if yes { OnRemoved::Hide } else { OnRemoved::Keep },
+            Op::Keep(yes) => {
+                self.source_settings.on_changed = if yes { OnChanged::Keep } else { OnChanged::Update };
+                self.ever_kept |= yes;
+            }
+            Op::DeleteObjects(yes) => {
+                self.ever_deleted_objects |= yes;
+                self.target_settings.on_deleted = if yes { OnDeleted::Delete } else { OnDeleted::Keep };
+            }
+            Op::LocalCopy(yes) => {
+                self.target_settings.create_local_copy = yes;
+                self.ever_without_copies |= !yes;
+            }
+            Op::Accept if !self.is_dead() => self.accept(),
+            Op::Resolve(nth, local) if !self.is_dead() => self.resolve(nth, local),
+            Op::Accept | Op::Resolve(..) => {}
+            other => panic!("no operator's: {other:?}"),
+        }
+    }
+
+    pub fn accept(&self) {
+        for hold in self.ledger().holds().unwrap() {
+            assert!(self.ledger().accept(&hold.id).unwrap());
+        }
+    }
+
+    fn resolve(&mut self, nth: u8, local: bool) {
+        let ids: Vec<u64> = self.touched.keys().copied().collect();
+        let Some(id) = pick(&ids, nth) else { return };
+        let resolution = if local { Resolution::Local } else { Resolution::Remote };
+        if self.ledger().resolve(TaskId::new(id).unwrap(), resolution).unwrap() {
+            self.resolved.push(id);
+        }
+    }
+
+    fn put(&mut self, key: u8, body: u8) {
+        let key = key_of(key);
+        self.source.memory().insert(&key, body_of(key.as_str(), body));
+    }
+
+    fn other_writer(&mut self, nth: u8, what: u8) {
+        let id = u64::from(nth);
+        let key = Key::new(format!("{TARGET_PREFIX}{id}"));
+        let there = self.target.memory().objects().get(&key).cloned();
+        let task = self.label_studio().tasks().and_then(|tasks| tasks.get(&id).cloned());
+        let written = match (what, there, task) {
+            (0, _, _) => Some(format!("junk {}", self.touched.len()).into_bytes()),
+            (1, _, Some(task)) => {
+                let result = serde_json::json!([{"id": 1, "result": [{"choice": "other", "nth": self.touched.len()}]}]);
+                let file = serde_json::json!({"id": id, "data": task["data"], "completions": result});
+                Some(serde_json::to_vec(&file).unwrap())
+            }
+            (2, Some(there), _) => {
+                let value = serde_json::from_slice::<serde_json::Value>(&there).ok();
+                value.map(|value| serde_json::to_vec(&value).unwrap())
+            }
+            (3, Some(_), _) => {
+                self.touched.entry(id).or_default();
+                self.target.memory().remove(&key);
+                None
+            }
+            _ => None,
+        };
+        if let Some(bytes) = written {
+            self.target.memory().insert(&key, bytes.clone());
+            self.touched.entry(id).or_default().push(bytes);
+        }
+    }
+
+    /// The answer of a cycle; errors that no fault explains are verdicts.
+    pub fn source_cycle(&mut self, far: bool) -> Verdict<Option<CycleError>> {
+        let side = SourceSide { settings: self.source_settings.clone(), store: self.source.clone(), targets: Vec::new() };
+        let tasks = self.label_studio().tasks().unwrap_or_default();
+        let running = self.running.as_mut().unwrap();
+        let answer = self.runtime.block_on(running.source.cycle(Some(&side), far));
+        for (id, task) in tasks.iter().filter(|_| answer.is_ok()) {
+            let who = crate::label_studio::Who::of_data(&task["data"]);
+            let looked_at = self.looked_at.entry(*id).or_default();
+            if looked_at.last() != Some(&who) {
+                looked_at.push(who);
+            }
+        }
+        self.explained("source", answer)
+    }
+
+    pub fn target_cycle(&mut self, look: Look) -> Verdict<Option<CycleError>> {
+        let owner = Owner { project: "p".to_owned(), installation: "i".to_owned(), name: "p".to_owned() };
+        let side = TargetSide { settings: self.target_settings.clone(), store: self.target.clone(), owner };
+        let running = self.running.as_mut().unwrap();
+        let answer = self.runtime.block_on(running.target.cycle(&side, look));
+        self.explained("target", answer)
+    }
+
+    fn explained(&self, which: &str, answer: Result<(), CycleError>) -> Verdict<Option<CycleError>> {
+        let Err(error) = answer else { return Ok(None) };
+        let reason = error.reason();
+        let explained = self.is_dead() || matches!(error.code(), "unreachable" | "outcome_unknown" | "given_up");
+        if explained { Ok(Some(error)) } else { Err(format!("{which} cycle: {} ({})", reason.message, reason.code)) }
+    }
+
+    /// Everything works again; nobody acts in the middle of anything.
+    pub fn calm(&mut self) {
+        self.source_faults.clear();
+        self.target_faults.clear();
+        self.life.forget_crash();
+        let mut label_studio = self.label_studio();
+        label_studio.meanwhile = None;
+        label_studio.meanwhile_label = None;
+        drop(label_studio);
+        if self.is_dead() {
+            self.restart();
+        }
+    }
+}
+
+/// In memory where the machine has such a place: a history syncs a hundred times.
+fn temp_dir() -> tempfile::TempDir {
+    let in_memory = Path::new("/dev/shm");
+    let made = if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
+fn store(root: &str, side: Side, life: &Life) -> (Arc<MortalStore>, Faults) {
+    let (inner, faults) = Faulty::new(MemoryStore::new(root).with_page_objects(2));
+    let store = MortalStore { inner, life: life.clone(), side, changes: Mutex::default() };
+    (Arc::new(store), faults)
+}
+
+fn key_of(nth: u8) -> Key {
+    Key::new(pick(&KEYS, nth).unwrap())
+}
+
+fn body_of(key: &str, body: u8) -> Vec<u8> {
+    let text = match body {
+        0..BAD_BODY => format!(r#"{{"image": "http://x/{key}", "src": "{key}", "v": {body}}}"#),
+        BAD_BODY => r#"{"image": 1}"#.to_owned(),
+        _ => r#"{"image": "#.to_owned(),
+    };
+    text.into_bytes()
+}
+
+fn source_settings(blobs: bool) -> SourceSettings {
+    SourceSettings {
+        store: StoreSettings::S3(S3Settings { bucket: "src".to_owned(), ..S3Settings::default() }),
+        prefix: String::new(),
+        regex: Some(Pattern::compile(".*").unwrap()),
+        exclude: None,
+        recursive: true,
+        use_blob_urls: blobs,
+        data_key: None,
+        create_local_copy: false,
+        blob_url: BlobUrl::Cloud,
+        poll_interval: Duration::from_secs(30),
+        on_removed: OnRemoved::Keep,
+        on_changed: OnChanged::Update,
+        max_removed: Fraction { percent: 50 },
+        local_copy_max_bytes: 0,
+    }
+}
+
+fn target_settings() -> TargetSettings {
+    TargetSettings {
+        store: StoreSettings::S3(S3Settings { bucket: "dst".to_owned(), ..S3Settings::default() }),
+        prefix: "done".to_owned(),
+        create_local_copy: true,
+        on_deleted: OnDeleted::Keep,
+        poll_interval: Duration::from_secs(300),
+    }
+}
