@@ -336,8 +336,8 @@ fn needs_reading(b: Option<&Recorded>, r: &Remote) -> bool {
 }
 
 fn bring_in(r: &Remote, task: &TaskFacts) -> Decision {
-    let Remote::Object { meaning, .. } = r else { return Decision::ReadRemote };
     let Some(present) = task.present else { return Decision::Nothing("task_not_shown") };
+    let Remote::Object { meaning, .. } = r else { return Decision::ReadRemote };
     match meaning {
         Some(meaning) if meaning.data_hash == present => Decision::Act(CompletionAction::BringIn),
         Some(_) | None => Decision::Act(CompletionAction::Dispute(Dispute::DataMismatch)),
