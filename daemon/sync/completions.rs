@@ -306,16 +306,24 @@ fn unchanged_here(
     policy: TargetPolicy,
 ) -> Decision {
     let state = b.map(|b| b.state);
+    let begun = b.is_some_and(|b| b.begun.is_some());
     match there {
         RemoteChange::AsRecorded if state == Some(RecordedState::Missing) && !matches!(r, Remote::Unseen) => {
             Decision::Act(CompletionAction::Found)
         }
         RemoteChange::AsRecorded if state == Some(RecordedState::Missing) => Decision::Nothing("target_missing"),
+        // The push that was begun never happened, and its file is gone, or is what was in step before.
+        RemoteChange::AsRecorded if begun && matches!(l, Local::Absent) => forget_or_bury(r, policy),
+        RemoteChange::AsRecorded if begun => Decision::Act(CompletionAction::Adopt),
+        // The same bytes in another file: its fingerprint is recorded, or it would be read in every cycle.
+        RemoteChange::AsRecorded if matches!(l, Local::File { .. }) => Decision::Act(CompletionAction::Adopt),
         RemoteChange::AsRecorded => Decision::Nothing(""),
-        RemoteChange::Gone if state == Some(RecordedState::Missing) => Decision::Nothing("target_missing"),
+        RemoteChange::Gone if state == Some(RecordedState::Missing) && !matches!(l, Local::File { .. }) => {
+            Decision::Nothing("target_missing")
+        }
         RemoteChange::Gone if state == Some(RecordedState::Buried) => Decision::Act(CompletionAction::Forget),
         RemoteChange::Gone => Decision::Act(CompletionAction::Missing),
-        RemoteChange::Ours if matches!(l, Local::Absent) => Decision::Nothing(""),
+        RemoteChange::Ours if matches!(l, Local::Absent) => forget_or_bury(r, policy),
         RemoteChange::Ours => push(r.version()),
         RemoteChange::Changed if needs_reading(b, r) => Decision::ReadRemote,
         // What is wrong with the file is for a person; the object waits.
@@ -348,14 +356,19 @@ fn bring_in(r: &Remote, task: &TaskFacts) -> Decision {
 fn gone_here(b: Option<&Recorded>, r: &Remote, there: RemoteChange, policy: TargetPolicy) -> Decision {
     match (there, r) {
         (RemoteChange::AsRecorded, Remote::Unseen) => Decision::LookRemote,
-        (RemoteChange::AsRecorded, Remote::Absent) | (RemoteChange::Gone, _) => Decision::Act(CompletionAction::Forget),
-        (RemoteChange::AsRecorded, _) => match b.and_then(|b| b.etag.clone()) {
-            Some(etag) if policy.delete_objects => Decision::Act(CompletionAction::DeleteObject { etag }),
-            _ => Decision::Act(CompletionAction::Bury),
-        },
-        (RemoteChange::Ours, _) => Decision::Act(CompletionAction::Bury),
+        (RemoteChange::AsRecorded | RemoteChange::Ours, _) => forget_or_bury(r, policy),
+        (RemoteChange::Gone, _) => Decision::Act(CompletionAction::Forget),
         (RemoteChange::Changed, _) if needs_reading(b, r) => Decision::ReadRemote,
         (RemoteChange::Changed, _) => Decision::Act(CompletionAction::Dispute(Dispute::DeletedHere)),
+    }
+}
+
+/// The file is gone, and the object, which was seen, is ours or was never made.
+fn forget_or_bury(r: &Remote, policy: TargetPolicy) -> Decision {
+    match r.version() {
+        None => Decision::Act(CompletionAction::Forget),
+        Some(etag) if policy.delete_objects => Decision::Act(CompletionAction::DeleteObject { etag }),
+        Some(_) => Decision::Act(CompletionAction::Bury),
     }
 }
 
