@@ -163,10 +163,25 @@ async fn read_remote(side: &TargetSide, o: &mut Observed) -> Result<(), CycleErr
 pub fn note(o: &Observed, action: &CompletionAction) -> Option<CompletionWrite> {
     let CompletionAction::Push { .. } = action else { return None };
     let mut recorded = o.row.as_ref().map_or_else(nothing_in_step, |row| row.recorded.clone());
+    receipt_late(&mut recorded, &o.remote);
     recorded.begun = Some(Sha256::of(o.local_bytes.as_deref().unwrap_or_default()));
     let print = o.row.as_ref().and_then(|row| row.print.clone());
     let reason = dispute_code(&recorded);
     Some(CompletionWrite { row: CompletionRow { id: o.id, recorded, print }, reason, detail: String::new() })
+}
+
+/// The push before this one has happened and its answer was lost: the new note must not make its object a stranger's.
+fn receipt_late(recorded: &mut Recorded, remote: &Remote) {
+    let Remote::Object { etag, sha, meaning } = remote else { return };
+    if recorded.begun != Some(*sha) {
+        return;
+    }
+    recorded.sha = Some(*sha);
+    recorded.etag = Some(etag.clone());
+    recorded.data_hash = meaning.map(|meaning| meaning.data_hash).or(recorded.data_hash);
+    if !matches!(recorded.state, RecordedState::Disputed(_)) {
+        recorded.state = RecordedState::InStep;
+    }
 }
 
 fn nothing_in_step() -> Recorded {
