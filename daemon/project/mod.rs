@@ -25,6 +25,7 @@ mod target_holds;
 pub mod target_look;
 pub mod target_road;
 pub mod task_url;
+mod tasks_edits;
 pub mod tasks_file;
 pub mod tasks_road;
 pub mod validate;

@@ -4,21 +4,21 @@
 //! what Label Studio wrote at the last moment, even into the displaced file, is merged back.
 //! Not here: what any of it means (`sync::near`), which tasks there should be (`source_road`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::error::CycleError;
 use super::files::{Displaced, Fingerprint};
-use super::ledger::{Ledger, NearChange, PendingTask};
+use super::ledger::{Ledger, NearChange};
 use super::near::{NearError, SourceMap};
 use super::shared::Shared;
 use super::spool::Spool;
-use super::tasks_file::{self, Edit, Edits, TasksFileError};
-use super::validate::{TaskBody, blob_task};
+use super::tasks_edits::LedgerEdits;
+use super::tasks_file;
 use crate::events::{Happened, Level};
 use crate::names::TaskId;
-use crate::sync::action::{Form, NearAction};
+use crate::sync::action::NearAction;
 use crate::sync::near::{Listing, decide};
 use crate::sync::source::Ids;
 
@@ -27,6 +27,9 @@ const WRITE_ATTEMPTS: u32 = 5;
 
 /// How long a torn `tasks.json` is looked at again before the cycle gives up: Label Studio writes 100,000 tasks in one second.
 const TORN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The pause between two looks at a torn file.
+const TORN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Changes recorded in one transaction.
 const RECORD_BATCH: usize = 1_000;
@@ -43,21 +46,41 @@ pub(super) const EVENTS_MAX: usize = 20_000;
 pub struct TasksRoad {
     shared: Shared,
     displaced: Option<(Displaced, Instant)>,
+    /// Nobody writes into it any more.
+    displaced_done: bool,
     source_print: Option<Fingerprint>,
     told: Vec<Happened>,
     untold: u64,
     started: bool,
 }
 
+/// What a look at `tasks.json` showed.
+struct Compared {
+    changes: Spool<NearChange>,
+    in_file: Vec<TaskId>,
+    walked: Option<Fingerprint>,
+}
+
 impl TasksRoad {
     /// Nothing looked at yet.
     pub fn new(shared: Shared) -> Self {
-        Self { shared, displaced: None, source_print: None, told: Vec::new(), untold: 0, started: false }
+        Self {
+            shared,
+            displaced: None,
+            displaced_done: false,
+            source_print: None,
+            told: Vec::new(),
+            untold: 0,
+            started: false,
+        }
     }
 
     /// When to look again at what was displaced.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.displaced.as_ref().map(|(_, since)| *since + self.shared.pace.displaced)
+        let (_, since) = self.displaced.as_ref()?;
+        let due = *since + self.shared.pace.displaced;
+        // A torn one is waited for longer, not looked at without a pause.
+        Some(if since.elapsed() < self.shared.pace.displaced { due } else { Instant::now() + TORN_PAUSE })
     }
 
     /// Told when it stands in `tasks.json`.
@@ -75,67 +98,74 @@ impl TasksRoad {
         if !self.started {
             rescued.extend(self.look_at_start()?);
         }
-        let shared = self.shared.clone();
-        let print = shared.near.tasks_print()?;
-        let ours = print.is_some_and(|p| shared.ledger.meta("tasks_print").ok().flatten() == Some(p.to_string()));
+        let recorded = self.recorded_print()?;
+        let print = self.shared.near.tasks_print()?;
+        let ours = print.is_some() && print == recorded;
         if ours && rescued.is_empty() && self.started {
-            return self.look_seen();
+            self.look_seen()?;
+            return self.discard_displaced();
         }
-        let map = shared.near.source_map()?;
-        let mut highest = match &map {
-            SourceMap::Ids(ids) => ids.last().map(|(id, _)| *id),
-            SourceMap::Missing | SourceMap::Unreadable => None,
-        };
-        let mut in_file = Vec::new();
-        let mut changes: Spool<NearChange> = Spool::new(&shared.work_dir);
-        let walked = self.scan_patiently(|id, text| {
-            in_file.push(id);
-            consider(&shared.ledger, id, text, &map, &mut changes)
-        })?;
-        for (id, text) in &rescued {
-            if !in_file.contains(id) && shared.ledger.known_task(*id)?.is_none() {
-                let facts = tasks_file::facts(text);
-                let file = Some((text.clone(), facts.data_hash, facts.url));
-                changes.push(&NearChange { action: NearAction::Foreign(*id), file })?;
-                changes.push(&NearChange { action: NearAction::Restore(*id), file: None })?;
-            }
+        let compared = self.compare(&rescued)?;
+        self.record(compared.changes)?;
+        self.mark_seen_among(&compared.in_file)?;
+        if let Some(print) = compared.walked {
+            self.shared.ledger.set_meta("tasks_print", &print.to_string())?;
         }
-        in_file.sort_unstable();
-        highest = highest.max(in_file.last().copied()).max(rescued.iter().map(|(id, _)| *id).max());
-        let listing = |id| if walked.is_some() { listed(&map, id) } else { Listing::Missing };
-        for id in shared.ledger.shown_ids()? {
-            if in_file.binary_search(&id).is_err() {
-                let known = shared.ledger.known_task(id)?;
-                if let Some(action) = decide(id, None, known.as_ref(), listing(id)) {
-                    changes.push(&NearChange { action, file: None })?;
-                }
-            }
-        }
-        if let Some(highest) = highest {
-            shared.ledger.note_highest(highest)?;
-        }
-        self.record(changes)?;
-        // What Label Studio wrote, it holds in its memory.
-        let unseen: Vec<TaskId> =
-            shared.ledger.unseen_ids()?.into_iter().filter(|id| in_file.binary_search(id).is_ok()).collect();
-        shared.ledger.mark_seen(&unseen)?;
-        if let Some(print) = walked {
-            shared.ledger.set_meta("tasks_print", &print.to_string())?;
-        }
+        self.discard_displaced()?;
         if !self.started {
-            shared.near.forget_displaced()?;
+            self.shared.near.forget_displaced()?;
             self.started = true;
         }
         Ok(())
     }
 
+    /// What stands in `tasks.json`, and stood in displaced ones, against the ledger.
+    fn compare(&self, rescued: &BTreeMap<TaskId, String>) -> Result<Compared, CycleError> {
+        let ledger = &self.shared.ledger;
+        let map = self.shared.near.source_map()?;
+        let mut in_file = Vec::new();
+        let mut told = BTreeSet::new();
+        let mut changes: Spool<NearChange> = Spool::new(&self.shared.work_dir);
+        let walked = self.scan_patiently(|id, text| {
+            in_file.push(id);
+            if consider(ledger, id, text, &map, &mut changes)? && rescued.contains_key(&id) {
+                told.insert(id);
+            }
+            Ok(())
+        })?;
+        in_file.sort_unstable();
+        for (id, text) in rescued.iter().filter(|(id, _)| listed(&map, **id) != Listing::Lacks) {
+            if !told.contains(id) && rescue(ledger, *id, text, &in_file, &mut changes)? {
+                told.insert(*id);
+            }
+        }
+        let listing = |id| if walked.is_some() { listed(&map, id) } else { Listing::Missing };
+        for id in ledger.shown_ids()? {
+            if in_file.binary_search(&id).is_err() && !told.contains(&id) {
+                let known = ledger.known_task(id)?;
+                if let Some(action) = decide(id, None, known.as_ref(), listing(id)) {
+                    changes.push(&NearChange { action, file: None })?;
+                }
+            }
+        }
+        let mapped = match &map {
+            SourceMap::Ids(ids) => ids.last().map(|(id, _)| *id),
+            SourceMap::Missing | SourceMap::Unreadable => None,
+        };
+        let highest = mapped.max(in_file.last().copied()).max(rescued.keys().next_back().copied());
+        if let Some(highest) = highest {
+            ledger.note_highest(highest)?;
+        }
+        Ok(Compared { changes, in_file, walked })
+    }
+
     /// What Label Studio wrote into a file that was being displaced when the last daemon died.
-    fn look_at_start(&self) -> Result<Vec<(TaskId, String)>, CycleError> {
-        let mut rescued = Vec::new();
+    fn look_at_start(&self) -> Result<BTreeMap<TaskId, String>, CycleError> {
+        let mut rescued = BTreeMap::new();
         for bytes in self.shared.near.displaced_at_start()? {
-            let mut found = Vec::new();
+            let mut found = BTreeMap::new();
             let collect = &mut |id, text: &str| {
-                found.push((id, text.to_owned()));
+                found.insert(id, text.to_owned());
                 Ok(())
             };
             // A torn one holds nothing that Label Studio could use either.
@@ -144,6 +174,18 @@ impl TasksRoad {
             }
         }
         Ok(rescued)
+    }
+
+    /// The version of `tasks.json` that was last looked at or written.
+    fn recorded_print(&self) -> Result<Option<Fingerprint>, CycleError> {
+        Ok(self.shared.ledger.meta("tasks_print")?.and_then(|print| print.parse().ok()))
+    }
+
+    /// What Label Studio wrote, it holds in its memory.
+    fn mark_seen_among(&self, in_file: &[TaskId]) -> Result<(), CycleError> {
+        let mut unseen = self.shared.ledger.unseen_ids()?;
+        unseen.retain(|id| in_file.binary_search(id).is_ok());
+        Ok(self.shared.ledger.mark_seen(&unseen)?)
     }
 
     /// Brings `tasks.json` to what the ledger says. Blocks, also for the quiet moment.
@@ -185,46 +227,44 @@ impl TasksRoad {
         }
     }
 
-    /// Tasks that Label Studio wrote into a file after it was displaced.
-    fn look_displaced(&mut self) -> Result<Vec<(TaskId, String)>, CycleError> {
-        let Some((displaced, since)) = self.displaced.take() else { return Ok(Vec::new()) };
+    /// Tasks that Label Studio wrote into a file after it was displaced. It stays until these are recorded.
+    fn look_displaced(&mut self) -> Result<BTreeMap<TaskId, String>, CycleError> {
+        let Some((displaced, since)) = &self.displaced else { return Ok(BTreeMap::new()) };
         let over = since.elapsed() >= self.shared.pace.displaced;
-        let changed = !displaced.as_expected() || !displaced.is_unchanged().map_err(NearError::from)?;
-        if !changed {
-            if over {
-                displaced.discard().map_err(NearError::from)?;
-            } else {
-                self.displaced = Some((displaced, since));
-            }
-            return Ok(Vec::new());
+        let mut rescued = BTreeMap::new();
+        if displaced.as_expected() && displaced.is_unchanged().map_err(NearError::from)? {
+            self.displaced_done = over;
+            return Ok(rescued);
         }
-        let contents = displaced.read(DISPLACED_MAX_BYTES);
-        let mut rescued = Vec::new();
-        let scanned = contents.map_err(NearError::from).and_then(|contents| {
-            let collect = &mut |id, text: &str| {
-                rescued.push((id, text.to_owned()));
-                Ok(())
-            };
-            tasks_file::scan(contents.bytes.as_slice(), collect).map_err(NearError::from)
-        });
-        match scanned {
-            Ok(()) => {
-                displaced.discard().map_err(NearError::from)?;
-                Ok(rescued)
-            }
+        let collect = &mut |id, text: &str| {
+            rescued.insert(id, text.to_owned());
+            Ok(())
+        };
+        let contents = displaced.read(DISPLACED_MAX_BYTES).map_err(NearError::from);
+        let scanned = contents.and_then(|c| tasks_file::scan(c.bytes.as_slice(), collect).map_err(NearError::from));
+        let whole = scanned.is_ok();
+        self.displaced_done = match scanned {
+            Ok(()) => over,
             // Label Studio is in the middle of writing it.
-            Err(error) if error.is_transient() && since.elapsed() < TORN_PATIENCE => {
-                self.displaced = Some((displaced, since));
-                Ok(Vec::new())
-            }
+            Err(error) if error.is_transient() && since.elapsed() < TORN_PATIENCE => false,
             Err(_) => {
                 let text =
                     "the replaced tasks.json was left torn; its imports, if any, are lost to Label Studio as well";
                 self.shared.tell(Happened::new(Level::Warning, "displaced_torn", text));
-                displaced.discard().map_err(NearError::from)?;
-                Ok(Vec::new())
+                true
             }
+        };
+        Ok(if whole { rescued } else { BTreeMap::new() })
+    }
+
+    /// What the displaced file held is recorded: a death before this finds it again.
+    fn discard_displaced(&mut self) -> Result<(), CycleError> {
+        if std::mem::take(&mut self.displaced_done)
+            && let Some((displaced, _)) = self.displaced.take()
+        {
+            displaced.discard().map_err(NearError::from)?;
         }
+        Ok(())
     }
 
     /// A second replacement waits until the first one's displaced file was looked at.
@@ -271,7 +311,7 @@ impl TasksRoad {
             match self.shared.near.scan_tasks(&mut |_, _| Ok(())) {
                 Ok(_) => break,
                 Err(error) if error.is_transient() && began.elapsed() < TORN_PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(20));
+                    std::thread::sleep(TORN_PAUSE);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -357,82 +397,45 @@ fn listed(map: &SourceMap, id: TaskId) -> Listing {
     }
 }
 
+/// Whether the entry means a change.
 fn consider(
     ledger: &Ledger,
     id: TaskId,
     text: &str,
     map: &SourceMap,
     changes: &mut Spool<NearChange>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let facts = tasks_file::facts(text);
     let known = ledger.known_task(id).map_err(io::Error::other)?;
-    let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), listed(map, id)) else { return Ok(()) };
-    let takes_file = matches!(
+    let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), listed(map, id)) else { return Ok(false) };
+    let file = takes_file(action).then(|| (text.to_owned(), facts.data_hash, facts.url));
+    changes.push(&NearChange { action, file })?;
+    Ok(true)
+}
+
+fn takes_file(action: NearAction) -> bool {
+    matches!(
         action,
         NearAction::Foreign(_) | NearAction::ForeignChanged(_) | NearAction::Yield(_) | NearAction::Move(_)
-    );
-    let file = takes_file.then(|| (text.to_owned(), facts.data_hash, facts.url));
-    changes.push(&NearChange { action, file })
+    )
 }
 
-/// The reserved changes as edits of the file.
-struct LedgerEdits<'l> {
-    ledger: &'l Ledger,
-    reserved: BTreeMap<TaskId, bool>,
-    in_base: BTreeSet<TaskId>,
-    after: Option<TaskId>,
-    page: VecDeque<PendingTask>,
-}
-
-/// Reserved tasks read at once.
-const EDITS_PAGE: usize = 1_000;
-
-impl<'l> LedgerEdits<'l> {
-    fn new(ledger: &'l Ledger) -> Result<Self, CycleError> {
-        let reserved = ledger.pending_ids()?.into_iter().collect();
-        Ok(Self { ledger, reserved, in_base: BTreeSet::new(), after: None, page: VecDeque::new() })
+/// A task that Label Studio wrote into the displaced file is in its memory (C7): what is Label Studio's own there, also
+/// under an id that ours had got meanwhile, is written again. Older data of ours there are none of its doing.
+fn rescue(
+    ledger: &Ledger,
+    id: TaskId,
+    text: &str,
+    in_file: &[TaskId],
+    changes: &mut Spool<NearChange>,
+) -> Result<bool, CycleError> {
+    let facts = tasks_file::facts(text);
+    let known = ledger.known_task(id)?;
+    let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), Listing::Has) else { return Ok(false) };
+    if !takes_file(action) || (known.is_none() && in_file.binary_search(&id).is_ok()) {
+        return Ok(false);
     }
-}
-
-impl Edits for LedgerEdits<'_> {
-    fn edit(&mut self, id: TaskId) -> io::Result<Edit> {
-        let Some(shown) = self.reserved.get(&id) else { return Ok(Edit::Keep) };
-        self.in_base.insert(id);
-        if !shown {
-            return Ok(Edit::Drop);
-        }
-        let before = id.get().checked_sub(1).and_then(TaskId::new);
-        let page = self.ledger.pending(before, 1).map_err(io::Error::other)?;
-        let task = page.first().ok_or_else(|| io::Error::other("a reserved task has gone"))?;
-        render(task).map(Edit::Replace)
-    }
-
-    fn next_added(&mut self) -> io::Result<Option<(TaskId, String)>> {
-        loop {
-            if self.page.is_empty() {
-                self.page = self.ledger.pending(self.after, EDITS_PAGE).map_err(io::Error::other)?.into();
-            }
-            let Some(task) = self.page.pop_front() else { return Ok(None) };
-            let id = task.task.id;
-            self.after = Some(id);
-            if task.shown && !self.in_base.contains(&id) {
-                return Ok(Some((id, render(&task)?)));
-            }
-        }
-    }
-}
-
-/// A task as it stands in `tasks.json`.
-fn render(pending: &PendingTask) -> io::Result<String> {
-    let task = &pending.task;
-    match (&task.source, &task.form, &task.body) {
-        (None, _, Some(body)) => Ok(body.clone()),
-        (Some(_), _, Some(body)) => {
-            TaskBody::from_stored(body).map(|body| body.to_json(task.id)).map_err(io::Error::other)
-        }
-        (Some((root, key)), Some(Form::Blob { data_key }), None) => {
-            Ok(blob_task(&format!("{root}/{}", key.as_str()), data_key).to_json(task.id))
-        }
-        _ => Err(io::Error::other(TasksFileError::Invalid(format!("the ledger has no body for task {}", task.id)))),
-    }
+    changes.push(&NearChange { action, file: Some((text.to_owned(), facts.data_hash, facts.url)) })?;
+    changes.push(&NearChange { action: NearAction::Restore(id), file: None })?;
+    Ok(true)
 }

@@ -191,7 +191,9 @@ fn difference(before: &Sight, after: &Sight) -> String {
             said.push(format!("{name} was written"));
         }
     }
-    said.extend(before.files.keys().filter(|name| !after.files.contains_key(*name)).map(|name| format!("{name} is gone")));
+    said.extend(
+        before.files.keys().filter(|name| !after.files.contains_key(*name)).map(|name| format!("{name} is gone")),
+    );
     if before.mutations != after.mutations || before.objects != after.objects {
         said.push("the bucket was written to".to_owned());
     }
@@ -294,9 +296,11 @@ fn tasks(world: &World) -> Verdict {
             continue;
         }
         let url = format!("s3://src/{key}");
-        let imported = label_studio.imports.values().any(|import| !import.deleted && import.data["image"] == url.as_str());
+        let imported =
+            label_studio.imports.values().any(|import| !import.deleted && import.data["image"] == url.as_str());
         // An import that was deleted may have come back, as any deleted task may (C8).
-        let imported = imported || tasks.values().any(|task| task["data"]["imp"].is_u64() && task["data"]["image"] == url.as_str());
+        let imported = imported
+            || tasks.values().any(|task| task["data"]["imp"].is_u64() && task["data"]["image"] == url.as_str());
         let excused = label_studio.deleted.contains(key) || (world.blobs && imported);
         let Some(task) = task else {
             hold!(excused, "{key} has no task");

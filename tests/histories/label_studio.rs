@@ -271,8 +271,11 @@ impl LabelStudio {
     }
 
     fn save_map(&mut self) {
-        let map: BTreeMap<String, Value> =
-            self.map.iter().map(|id| (id.to_string(), json!({"key": format!("P/tasks.json/{id}"), "exists": true}))).collect();
+        let map: BTreeMap<String, Value> = self
+            .map
+            .iter()
+            .map(|id| (id.to_string(), json!({"key": format!("P/tasks.json/{id}"), "exists": true})))
+            .collect();
         let bytes = serde_json::to_vec(&map).unwrap();
         let path = self.project.join("source.json");
         self.in_place(&path, None, &bytes);
@@ -298,7 +301,8 @@ impl LabelStudio {
     /// Truncates and writes; a time of its own stands for the time that passes between two writes.
     fn in_place(&mut self, path: &Path, held: Option<File>, bytes: &[u8]) {
         self.writes += 1;
-        let mut file = held.unwrap_or_else(|| OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap());
+        let mut file =
+            held.unwrap_or_else(|| OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap());
         file.set_len(0).unwrap();
         file.write_all(bytes).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000 + self.writes)).unwrap();

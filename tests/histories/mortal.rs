@@ -168,6 +168,18 @@ impl Near for MortalNear {
         self.inner.completion(id, limit_bytes)
     }
 
+    fn displaced_at_start(&self) -> Result<Vec<Vec<u8>>, NearError> {
+        self.gap()?;
+        self.inner.displaced_at_start()
+    }
+
+    fn forget_displaced(&self) -> Result<(), NearError> {
+        self.gap()?;
+        let forgotten = self.inner.forget_displaced();
+        self.gap()?;
+        forgotten
+    }
+
     fn write_tasks(&self, base: Option<&Fingerprint>, edits: &mut dyn Edits) -> Result<Written, NearError> {
         self.gap()?;
         let meanwhile = self.label_studio().meanwhile.take();
@@ -222,8 +234,15 @@ impl Near for MortalNear {
 #[derive(Clone, Debug)]
 pub enum Change {
     /// What stood there before, what stands there now.
-    Put { key: String, before: Option<Bytes>, after: Bytes },
-    Deleted { key: String, before: Bytes },
+    Put {
+        key: String,
+        before: Option<Bytes>,
+        after: Bytes,
+    },
+    Deleted {
+        key: String,
+        before: Bytes,
+    },
 }
 
 /// A bucket whose daemon may die.
@@ -241,7 +260,8 @@ impl MortalStore {
     }
 
     fn gap(&self, operation: &'static str) -> Result<(), StoreError> {
-        let dead = |Dead: Dead| StoreError::new(StoreErrorKind::Unreachable, operation, self.root(), "the daemon is dead");
+        let dead =
+            |Dead: Dead| StoreError::new(StoreErrorKind::Unreachable, operation, self.root(), "the daemon is dead");
         self.life.gap(self.side).map_err(dead)
     }
 

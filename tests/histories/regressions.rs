@@ -31,7 +31,10 @@ fn l29_a_push_that_was_begun_ends_with_its_file() {
 fn l26_a_second_push_does_not_forget_the_first() {
     let ops = [Put(0, 0), Source(true), List, Target(1), Label(0, 0), PutLost(1), Target(1)];
     ends_well(false, &[ops.as_slice(), &[Label(0, 1), PutFails(1), Target(1)]].concat());
-    ends_well(false, &[ops.as_slice(), &[Label(0, 1), PutLost(1), Target(1), Label(0, 2), PutFails(1), Target(1)]].concat());
+    ends_well(
+        false,
+        &[ops.as_slice(), &[Label(0, 1), PutLost(1), Target(1), Label(0, 2), PutFails(1), Target(1)]].concat(),
+    );
 }
 
 /// Label Studio wrote an import into the displaced `tasks.json`, under the id that ours had got in the new one: the
@@ -40,5 +43,21 @@ fn l26_a_second_push_does_not_forget_the_first() {
 fn c07_an_import_in_the_displaced_file_keeps_its_id_and_ours_moves() {
     ends_well(true, &[Meanwhile(When::Into, Act::Import), Put(5, 7), Source(true)]);
     ends_well(false, &[Meanwhile(When::Into, Act::Import), Put(3, 2), Source(true)]);
-    ends_well(true, &[Put(1, 11), Source(true), List, Put(2, 0), Meanwhile(When::Into, Act::Import), Source(true), Delete(0)]);
+    ends_well(
+        true,
+        &[Put(1, 11), Source(true), List, Put(2, 0), Meanwhile(When::Into, Act::Import), Source(true), Delete(0)],
+    );
+}
+
+/// The daemon died with Label Studio's import in the displaced file, before and after it was looked at: it was lost,
+/// also when the displaced file was removed before its import was recorded.
+#[test]
+fn c07_an_import_in_the_displaced_file_survives_the_daemon() {
+    for blobs in [true, false] {
+        ends_well(blobs, &[Meanwhile(When::Into, Act::Import), Put(0, 5), Source(true), Restart]);
+        for gap in 1..40 {
+            let ops = [Meanwhile(When::Into, Act::Import), Put(0, 5), Crash(Side::Near, gap), Source(true), Source(true)];
+            ends_well(blobs, &ops);
+        }
+    }
 }

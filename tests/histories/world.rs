@@ -187,11 +187,10 @@ impl World {
             }
             fs::rename(at_death, self.ledger_path()).unwrap();
         }
-        for dir in [self.project.clone(), self.project.join("completions")] {
-            let dir = Dir::open(&dir).unwrap();
-            for leftover in dir.clean_leftovers().unwrap() {
-                dir.discard_leftover(&leftover).unwrap();
-            }
+        // As the project's host does; those of `tasks.json` are the road's.
+        let completions = Dir::open(&self.project.join("completions")).unwrap();
+        for leftover in completions.clean_leftovers().unwrap() {
+            completions.discard_leftover(&leftover).unwrap();
         }
         self.start();
     }
@@ -220,10 +219,20 @@ impl World {
             Op::Restart => self.restart(),
             Op::Meanwhile(when, what) => self.label_studio().meanwhile = Some(Meanwhile { when, what }),
             Op::MeanwhileLabel(when) => self.label_studio().meanwhile_label = Some(when),
-            Op::SourcePageFails(_) | Op::SourceReadFails(_) | Op::TargetPageFails(_) | Op::TargetReadFails(_)
-            | Op::PutLost(_) | Op::PutFails(_) => self.fault(op),
-            Op::Regex(_) | Op::Prefix(_) | Op::Hide(_) | Op::Keep(_) | Op::DeleteObjects(_) | Op::LocalCopy(_)
-            | Op::Accept | Op::Resolve(..) => self.operator(op),
+            Op::SourcePageFails(_)
+            | Op::SourceReadFails(_)
+            | Op::TargetPageFails(_)
+            | Op::TargetReadFails(_)
+            | Op::PutLost(_)
+            | Op::PutFails(_) => self.fault(op),
+            Op::Regex(_)
+            | Op::Prefix(_)
+            | Op::Hide(_)
+            | Op::Keep(_)
+            | Op::DeleteObjects(_)
+            | Op::LocalCopy(_)
+            | Op::Accept
+            | Op::Resolve(..) => self.operator(op),
         }
         self.label_studio().observe();
         judge::always(self)
@@ -320,7 +329,8 @@ impl World {
 
     /// The answer of a cycle; errors that no fault explains are verdicts.
     pub fn source_cycle(&mut self, far: bool) -> Verdict<Option<CycleError>> {
-        let side = SourceSide { settings: self.source_settings.clone(), store: self.source.clone(), targets: Vec::new() };
+        let side =
+            SourceSide { settings: self.source_settings.clone(), store: self.source.clone(), targets: Vec::new() };
         let tasks = self.label_studio().tasks().unwrap_or_default();
         let running = self.running.as_mut().unwrap();
         let answer = self.runtime.block_on(running.source.cycle(Some(&side), far));
