@@ -107,7 +107,9 @@ impl TasksRoad {
         }
         let compared = self.compare(&rescued)?;
         self.record(compared.changes)?;
-        self.mark_seen_among(&compared.in_file)?;
+        if !ours && is_written_in_place(compared.walked, recorded) {
+            self.mark_seen_among(&compared.in_file)?;
+        }
         if let Some(print) = compared.walked {
             self.shared.ledger.set_meta("tasks_print", &print.to_string())?;
         }
@@ -395,6 +397,11 @@ fn listed(map: &SourceMap, id: TaskId) -> Listing {
         SourceMap::Ids(ids) if ids.binary_search_by_key(&id, |(id, _)| *id).is_ok() => Listing::Has,
         SourceMap::Ids(_) => Listing::Lacks,
     }
+}
+
+/// Label Studio writes in place. Another file is one that was replaced: by us, when the daemon died before its receipt.
+fn is_written_in_place(walked: Option<Fingerprint>, recorded: Option<Fingerprint>) -> bool {
+    walked.zip(recorded).is_some_and(|(walked, recorded)| (walked.dev, walked.ino) == (recorded.dev, recorded.ino))
 }
 
 /// Whether the entry means a change.

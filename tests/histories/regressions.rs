@@ -56,8 +56,26 @@ fn c07_an_import_in_the_displaced_file_survives_the_daemon() {
     for blobs in [true, false] {
         ends_well(blobs, &[Meanwhile(When::Into, Act::Import), Put(0, 5), Source(true), Restart]);
         for gap in 1..40 {
-            let ops = [Meanwhile(When::Into, Act::Import), Put(0, 5), Crash(Side::Near, gap), Source(true), Source(true)];
+            let ops =
+                [Meanwhile(When::Into, Act::Import), Put(0, 5), Crash(Side::Near, gap), Source(true), Source(true)];
             ends_well(blobs, &ops);
         }
     }
+}
+
+/// The daemon died between writing `tasks.json` and its receipt, and took its own file for Label Studio's: tasks that
+/// Label Studio had never seen, lost by its next write from memory, counted as deleted by the user.
+#[test]
+fn c08_a_file_that_the_daemon_wrote_before_it_died_is_not_label_studios() {
+    for gap in 1..24 {
+        let ops = [Import, Source(true), List, Put(0, 0), Put(1, 0), Crash(Side::Near, gap), Source(true), Restart];
+        ends_well(true, &[ops.as_slice(), &[Source(false), Delete(0), Source(true)]].concat());
+    }
+}
+
+/// What the displaced file held made a look at our own file necessary, which was then taken for Label Studio's.
+#[test]
+fn c08_a_look_for_the_displaced_files_sake_makes_nothing_seen() {
+    let ops = [Import, Import, Source(true), Put(0, 0), Put(1, 0), Meanwhile(When::Into, Act::Import), Source(true)];
+    ends_well(true, &[ops.as_slice(), &[Source(false), Delete(0), Source(true)]].concat());
 }
