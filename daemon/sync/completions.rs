@@ -252,7 +252,7 @@ fn remote_change(b: Option<&Recorded>, r: &Remote) -> RemoteChange {
 
 /// What a dispute that was recorded, or ended by a person, means now; `None`: decide as if there were none.
 fn disputed(b: &Recorded, l: &Local, r: &Remote) -> Option<Decision> {
-    let RecordedState::Disputed(_) = b.state else { return None };
+    let RecordedState::Disputed(dispute) = b.state else { return None };
     let (was_sha, was_etag) = b.disputed.as_ref()?;
     let sha = match l {
         Local::File { sha, .. } => Some(*sha),
@@ -276,11 +276,12 @@ fn disputed(b: &Recorded, l: &Local, r: &Remote) -> Option<Decision> {
         Some(Resolution::Local) if sha.is_none() => Some(Decision::Act(CompletionAction::Bury)),
         Some(Resolution::Local) if matches!(l, Local::AsRecorded) => Some(Decision::ReadLocal),
         Some(Resolution::Local) => Some(Decision::Act(CompletionAction::Push { expected: etag })),
-        Some(Resolution::Remote) if etag.is_none() => Some(Decision::Nothing("conflict")),
+        // There is nothing to bring in: it stays a dispute, and is told again.
+        Some(Resolution::Remote) if etag.is_none() => Some(Decision::Act(CompletionAction::Dispute(dispute))),
         Some(Resolution::Remote) if matches!(r, Remote::Version(_)) => Some(Decision::ReadRemote),
         // What is no completion would make Label Studio fail for everybody (C16).
         Some(Resolution::Remote) if matches!(r, Remote::Object { meaning: None, .. }) => {
-            Some(Decision::Nothing("conflict"))
+            Some(Decision::Act(CompletionAction::Dispute(dispute)))
         }
         Some(Resolution::Remote) => Some(Decision::Act(CompletionAction::BringIn)),
     }
