@@ -19,7 +19,7 @@ use super::tasks_file;
 use crate::events::{Happened, Level};
 use crate::names::TaskId;
 use crate::sync::action::NearAction;
-use crate::sync::near::{Listing, decide};
+use crate::sync::near::{Listing, TaskState, decide};
 use crate::sync::source::Ids;
 
 /// How often a replacement is tried in one cycle while Label Studio keeps writing.
@@ -136,17 +136,20 @@ impl TasksRoad {
             Ok(())
         })?;
         in_file.sort_unstable();
-        for (id, text) in rescued.iter().filter(|(id, _)| listed(&map, **id) != Listing::Lacks) {
-            if !told.contains(id) && rescue(ledger, *id, text, &in_file, &mut changes)? {
+        for (id, text) in rescued {
+            let listing = listed(&map, *id);
+            if !told.contains(id) && rescue(ledger, *id, text, listing, &in_file, &mut changes)? {
                 told.insert(*id);
             }
         }
         let listing = |id| if walked.is_some() { listed(&map, id) } else { Listing::Missing };
+        let mut undecided = false;
         for id in ledger.shown_ids()? {
             if in_file.binary_search(&id).is_err() && !told.contains(&id) {
                 let known = ledger.known_task(id)?;
-                if let Some(action) = decide(id, None, known.as_ref(), listing(id)) {
-                    changes.push(&NearChange { action, file: None })?;
+                match decide(id, None, known.as_ref(), listing(id)) {
+                    Some(action) => changes.push(&NearChange { action, file: None })?,
+                    None => undecided = true,
                 }
             }
         }
@@ -158,7 +161,9 @@ impl TasksRoad {
         if let Some(highest) = highest {
             ledger.note_highest(highest)?;
         }
-        Ok(Compared { changes, in_file, walked })
+        // What is missing and cannot be decided without the map must be looked at again, though the file stays.
+        let open = map == SourceMap::Unreadable && undecided;
+        Ok(Compared { changes, in_file, walked: walked.filter(|_| !open) })
     }
 
     /// What Label Studio wrote into a file that was being displaced when the last daemon died.
@@ -404,7 +409,7 @@ fn is_written_in_place(walked: Option<Fingerprint>, recorded: Option<Fingerprint
     walked.zip(recorded).is_some_and(|(walked, recorded)| (walked.dev, walked.ino) == (recorded.dev, recorded.ino))
 }
 
-/// Whether the entry means a change.
+/// Whether the entry is Label Studio's word about its id.
 fn consider(
     ledger: &Ledger,
     id: TaskId,
@@ -417,7 +422,7 @@ fn consider(
     let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), listed(map, id)) else { return Ok(false) };
     let file = takes_file(action).then(|| (text.to_owned(), facts.data_hash, facts.url));
     changes.push(&NearChange { action, file })?;
-    Ok(true)
+    Ok(takes_file(action))
 }
 
 fn takes_file(action: NearAction) -> bool {
@@ -433,6 +438,7 @@ fn rescue(
     ledger: &Ledger,
     id: TaskId,
     text: &str,
+    listing: Listing,
     in_file: &[TaskId],
     changes: &mut Spool<NearChange>,
 ) -> Result<bool, CycleError> {
@@ -440,6 +446,10 @@ fn rescue(
     let known = ledger.known_task(id)?;
     let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), Listing::Has) else { return Ok(false) };
     if !takes_file(action) || (known.is_none() && in_file.binary_search(&id).is_ok()) {
+        return Ok(false);
+    }
+    // An import that was deleted since, and is recorded so.
+    if known.is_some_and(|known| known.state == TaskState::Spent) && listing == Listing::Lacks {
         return Ok(false);
     }
     changes.push(&NearChange { action, file: Some((text.to_owned(), facts.data_hash, facts.url)) })?;

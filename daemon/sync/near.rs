@@ -70,14 +70,15 @@ fn present(id: TaskId, hash: Sha256, known: &KnownTask, state: TaskState) -> Opt
         TaskState::Hidden if same || older => known.settled.then_some(NearAction::Withdraw(id)),
         TaskState::Retired if same || older => Some(NearAction::Revive(id)),
         TaskState::Hidden | TaskState::Retired => Some(NearAction::Yield(id)),
-        TaskState::Foreign if same => None,
+        // What has to be written again is not what stands there: ours may, which has moved away.
+        TaskState::Foreign if same || !known.settled => None,
         TaskState::Foreign => Some(NearAction::ForeignChanged(id)),
         TaskState::Spent => Some(NearAction::Foreign(id)),
     }
 }
 
 fn absent(id: TaskId, known: &KnownTask, state: TaskState, listing: Listing) -> Option<NearAction> {
-    if !matches!(state, TaskState::Live | TaskState::Foreign) || (state == TaskState::Live && !known.settled) {
+    if !matches!(state, TaskState::Live | TaskState::Foreign) || !known.settled {
         return None;
     }
     match (listing, state) {
@@ -116,6 +117,7 @@ mod tests {
         assert_eq!(table(Live, false, false, None, Has), "-");
         assert_eq!(table(Foreign, true, true, None, Has), "task_restored");
         assert_eq!(table(Foreign, true, true, None, Lacks), "import_deleted");
+        assert_eq!(table(Foreign, true, false, None, Lacks), "-");
         assert_eq!(table(Hidden, true, true, None, Has), "-");
         assert_eq!(table(Retired, true, true, None, Has), "-");
     }
@@ -130,6 +132,7 @@ mod tests {
         assert_eq!(table(Retired, true, true, Some("other"), Has), "id_reused");
         assert_eq!(table(Hidden, true, true, Some("other"), Has), "id_reused");
         assert_eq!(table(Foreign, true, true, Some("other"), Has), "import_changed");
+        assert_eq!(table(Foreign, true, false, Some("other"), Has), "-");
         assert_eq!(table(Spent, true, true, Some("other"), Has), "import_seen");
     }
 
