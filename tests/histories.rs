@@ -26,7 +26,7 @@ use ops::{Op, history};
 use world::{Verdict, World};
 
 /// Histories that every run tries. `HISTORIES=100000` tries more, `HISTORIES_FROM=n` others.
-const HISTORIES: u64 = 3_000;
+const HISTORIES: u64 = 1_500;
 
 /// Failures that are looked for before they are told: enough to see their kinds.
 const FAILURES_MAX: usize = 25;

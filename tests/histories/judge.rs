@@ -334,8 +334,10 @@ fn completions(world: &World) -> Verdict {
         let pushed = object.is_some_and(|object| same_json(object, &file));
         hold!(pushed || entangled(id), "completion {id} is not in the target; the ledger says `{row}`");
         let listed = matches!(row, "disputed" | "missing" | "quarantined");
-        // Not brought in by the operator's will: the next change of the file makes it a conflict.
-        let listed = listed || (world.ever_without_copies && world.touched.contains_key(&id));
+        // Not brought in by the operator's will, or while the task is not shown: the next change of the file makes it
+        // a conflict.
+        let shown = label_studio.tasks().is_some_and(|tasks| tasks.contains_key(&id));
+        let listed = listed || ((world.ever_without_copies || !shown) && world.touched.contains_key(&id));
         hold!(pushed || listed, "completion {id} is not in the target, and nothing says so: `{row}`");
     }
     for (id, state) in rows {

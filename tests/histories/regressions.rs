@@ -6,7 +6,7 @@ use crate::ops::Op::{self, *};
 
 fn ends_well(blobs: bool, ops: &[Op]) {
     if let Err(why) = crate::run(blobs, ops) {
-        panic!("{why}");
+        panic!("{ops:?}: {why}");
     }
 }
 
@@ -78,4 +78,33 @@ fn c08_a_file_that_the_daemon_wrote_before_it_died_is_not_label_studios() {
 fn c08_a_look_for_the_displaced_files_sake_makes_nothing_seen() {
     let ops = [Import, Import, Source(true), Put(0, 0), Put(1, 0), Meanwhile(When::Into, Act::Import), Source(true)];
     ends_well(true, &[ops.as_slice(), &[Source(false), Delete(0), Source(true)]].concat());
+}
+
+/// The import was recorded as Label Studio's own and ours as moved, then the daemon died: the next look took what
+/// still stood in the file, ours, for another import under that id.
+#[test]
+fn c09_what_is_to_be_written_again_is_not_what_stands_there() {
+    ends_well(
+        false,
+        &[Meanwhile(When::Into, Act::Import), Put(0, 3), Source(true), Crash(Side::Source, 1), Source(true)],
+    );
+    ends_well(
+        true,
+        &[Put(2, 9), Meanwhile(When::Into, Act::Import), Source(true), Crash(Side::Source, 1), Source(true)],
+    );
+}
+
+/// Before the import was found in the displaced file, its id was deleted, which showed our task then.
+#[test]
+fn c08_in_doubt_an_import_comes_back() {
+    for blobs in [true, false] {
+        ends_well(blobs, &[Meanwhile(When::Into, Act::Import), Put(0, 5), Source(true), Import, Delete(0)]);
+    }
+}
+
+/// `resolve --keep remote` of an object that is no completion was tried in every cycle for ever.
+#[test]
+fn what_cannot_be_brought_in_stays_a_dispute() {
+    let ops = [Put(0, 0), Source(true), List, Label(0, 0), Target(1), Label(0, 1), Other(0, 0), Target(1)];
+    ends_well(true, &[ops.as_slice(), &[Resolve(0, false), Target(0)]].concat());
 }
