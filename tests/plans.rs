@@ -12,7 +12,7 @@ mod completions;
 mod golden;
 #[path = "plans/near.rs"]
 mod near;
-#[path = "plans/source.rs"]
-mod source;
 #[path = "plans/scene.rs"]
 mod scene;
+#[path = "plans/source.rs"]
+mod source;

@@ -178,7 +178,7 @@ pub fn decide(b: Option<&Recorded>, l: &Local, r: &Remote, task: &TaskFacts, pol
         if matches!(r, Remote::Unseen) && must_look(b, l) {
             return Decision::LookRemote;
         }
-        if let Some(decision) = disputed(b, l, r) {
+        if let Some(decision) = disputed(b, l, r, task) {
             return decision;
         }
     }
@@ -251,7 +251,7 @@ fn remote_change(b: Option<&Recorded>, r: &Remote) -> RemoteChange {
 }
 
 /// What a dispute that was recorded, or ended by a person, means now; `None`: decide as if there were none.
-fn disputed(b: &Recorded, l: &Local, r: &Remote) -> Option<Decision> {
+fn disputed(b: &Recorded, l: &Local, r: &Remote, task: &TaskFacts) -> Option<Decision> {
     let RecordedState::Disputed(dispute) = b.state else { return None };
     let (was_sha, was_etag) = b.disputed.as_ref()?;
     let sha = match l {
@@ -279,11 +279,12 @@ fn disputed(b: &Recorded, l: &Local, r: &Remote) -> Option<Decision> {
         // There is nothing to bring in: it stays a dispute, and is told again.
         Some(Resolution::Remote) if etag.is_none() => Some(Decision::Act(CompletionAction::Dispute(dispute))),
         Some(Resolution::Remote) if matches!(r, Remote::Version(_)) => Some(Decision::ReadRemote),
-        // What is no completion would make Label Studio fail for everybody (C16).
-        Some(Resolution::Remote) if matches!(r, Remote::Object { meaning: None, .. }) => {
-            Some(Decision::Act(CompletionAction::Dispute(dispute)))
-        }
-        Some(Resolution::Remote) => Some(Decision::Act(CompletionAction::BringIn)),
+        // What is no completion would make Label Studio fail for everybody (C16); what is about other data would be
+        // attached to another task.
+        Some(Resolution::Remote) => Some(Decision::Act(match bring_in(r, task) {
+            Decision::Act(CompletionAction::BringIn) => CompletionAction::BringIn,
+            _ => CompletionAction::Dispute(dispute),
+        })),
     }
 }
 
@@ -308,6 +309,10 @@ fn unchanged_here(
 ) -> Decision {
     let state = b.map(|b| b.state);
     let begun = b.is_some_and(|b| b.begun.is_some());
+    // What is wrong with the file is for a person; the object waits.
+    if state == Some(RecordedState::Quarantined) && matches!(l, Local::AsRecorded) {
+        return Decision::Nothing("quarantined");
+    }
     match there {
         RemoteChange::AsRecorded if state == Some(RecordedState::Missing) && !matches!(r, Remote::Unseen) => {
             Decision::Act(CompletionAction::Found)
@@ -327,8 +332,6 @@ fn unchanged_here(
         RemoteChange::Ours if matches!(l, Local::Absent) => forget_or_bury(r, policy),
         RemoteChange::Ours => push(r.version()),
         RemoteChange::Changed if needs_reading(b, r) => Decision::ReadRemote,
-        // What is wrong with the file is for a person; the object waits.
-        RemoteChange::Changed if state == Some(RecordedState::Quarantined) => Decision::Nothing("quarantined"),
         // A tombstone is not undone by what others write; that is for a person.
         RemoteChange::Changed if state == Some(RecordedState::Buried) => {
             Decision::Act(CompletionAction::Dispute(Dispute::DeletedHere))

@@ -128,7 +128,8 @@ fn l29_what_was_in_step() {
 
 #[test]
 fn l26_a_push_without_receipt() {
-    let first = Recorded { begun: Some(h("S")), sha: None, etag: None, data_hash: None, ..recorded(RecordedState::Begun) };
+    let first =
+        Recorded { begun: Some(h("S")), sha: None, etag: None, data_hash: None, ..recorded(RecordedState::Begun) };
     let later = Recorded { begun: Some(h("S")), ..recorded(RecordedState::InStep) };
     let mut text = table("the first push has no receipt", Some(&first), &task(), POLICY);
     text += &table("a later push has no receipt", Some(&later), &task(), POLICY);
