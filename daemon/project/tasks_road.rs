@@ -58,7 +58,10 @@ pub struct TasksRoad {
 struct Compared {
     changes: Spool<NearChange>,
     in_file: Vec<TaskId>,
+    /// `None`: there is no file.
     walked: Option<Fingerprint>,
+    /// Something could not be decided.
+    open: bool,
 }
 
 impl TasksRoad {
@@ -110,8 +113,9 @@ impl TasksRoad {
         if !ours && is_written_in_place(compared.walked, recorded) {
             self.mark_seen_among(&compared.in_file)?;
         }
-        if let Some(print) = compared.walked {
-            self.shared.ledger.set_meta("tasks_print", &print.to_string())?;
+        if !compared.open {
+            let print = compared.walked.map_or_else(String::new, |print| print.to_string());
+            self.shared.ledger.set_meta("tasks_print", &print)?;
         }
         self.discard_displaced()?;
         if !self.started {
@@ -163,7 +167,7 @@ impl TasksRoad {
         }
         // What is missing and cannot be decided without the map must be looked at again, though the file stays.
         let open = map == SourceMap::Unreadable && undecided;
-        Ok(Compared { changes, in_file, walked: walked.filter(|_| !open) })
+        Ok(Compared { changes, in_file, walked, open })
     }
 
     /// What Label Studio wrote into a file that was being displaced when the last daemon died.
@@ -183,7 +187,7 @@ impl TasksRoad {
         Ok(rescued)
     }
 
-    /// The version of `tasks.json` that was last looked at or written.
+    /// The version of `tasks.json` that was last looked at or written; `None`: there was none.
     fn recorded_print(&self) -> Result<Option<Fingerprint>, CycleError> {
         Ok(self.shared.ledger.meta("tasks_print")?.and_then(|print| print.parse().ok()))
     }
@@ -204,8 +208,8 @@ impl TasksRoad {
             self.await_displaced()?;
             self.await_quiet()?;
             let base = self.shared.near.tasks_print()?;
-            let looked_at = self.shared.ledger.meta("tasks_print")?;
-            if base.is_some() && base.map(|p| p.to_string()) != looked_at {
+            // Also a file that has vanished since was not looked at: what stood in it must be written again.
+            if base != self.recorded_print()? {
                 self.look()?;
                 continue;
             }
