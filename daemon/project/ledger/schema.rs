@@ -41,7 +41,12 @@ CREATE INDEX unsettled ON tasks (id) WHERE settled = 0;
 CREATE INDEX unseen ON tasks (id) WHERE seen = 0 AND state = 0;
 CREATE INDEX foreign_urls ON tasks (url) WHERE url IS NOT NULL;
 CREATE INDEX states ON tasks (state, id);
-CREATE TABLE older (id INTEGER NOT NULL, data_hash BLOB NOT NULL, PRIMARY KEY (id, data_hash)) STRICT, WITHOUT ROWID;
+CREATE TABLE older (
+  id INTEGER NOT NULL,
+  data_hash BLOB NOT NULL,
+  nth INTEGER NOT NULL,
+  PRIMARY KEY (id, data_hash)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE keys_without_id (
   origin INTEGER NOT NULL REFERENCES origins (id),
   key TEXT NOT NULL,

@@ -311,9 +311,15 @@ fn forget_without_id(tx: &Transaction, origin: i64, key: &Key) -> rusqlite::Resu
     tx.prepare_cached(sql)?.execute((origin, key.as_str())).map(|_| ())
 }
 
+/// The newest ones: Label Studio writes back what it listed last.
 fn remember_older(tx: &Transaction, id: TaskId) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO older (id, data_hash) SELECT id, data_hash FROM tasks WHERE id = ?1
-               AND (SELECT count(*) FROM older WHERE id = ?1) < ?2";
+    tx.prepare_cached(
+        "INSERT INTO older (id, data_hash, nth)
+         SELECT id, data_hash, (SELECT coalesce(max(nth), 0) + 1 FROM older WHERE id = ?1) FROM tasks WHERE id = ?1
+         ON CONFLICT (id, data_hash) DO UPDATE SET nth = excluded.nth",
+    )?
+    .execute([sql_id(id)])?;
+    let sql = "DELETE FROM older WHERE id = ?1 AND nth <= (SELECT max(nth) FROM older WHERE id = ?1) - ?2";
     tx.prepare_cached(sql)?.execute((sql_id(id), OLDER_MAX)).map(|_| ())
 }
 
