@@ -156,6 +156,7 @@ impl TargetRoad {
             looked = self.look(side, look.clone()).await?;
         }
         if let Some(highest) = looked.highest {
+            // Ids of the target count for the next one (C5, promise 17).
             let ledger = self.shared.ledger.clone();
             blocking(move || Ok(ledger.note_highest(highest)?)).await?;
         }
