@@ -245,8 +245,10 @@ impl Vanishing {
     /// Label Studio's "delete all" of a handful is believed; of ten and more it is asked about.
     fn judge(self, into: &mut Vec<(&'static str, Vanish)>) {
         let limit = VanishLimit { percent: 50, hold_empty: false };
-        let files = limit.judge(self.files_gone, self.known, false, Sha256::of(&self.files));
-        let objects = limit.judge(self.objects_gone, self.known, false, Sha256::of(&self.objects));
+        // The same ids gone on both sides are two sights, to be accepted one by one.
+        let digest = |side: &[u8], ids: &[u8]| Sha256::of(&[side, ids].concat());
+        let files = limit.judge(self.files_gone, self.known, false, digest(b"files;", &self.files));
+        let objects = limit.judge(self.objects_gone, self.known, false, digest(b"objects;", &self.objects));
         into.extend(files.map(|vanish| ("mass_deletion", vanish)));
         into.extend(objects.map(|vanish| ("target_mass_removal", vanish)));
     }

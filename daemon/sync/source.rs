@@ -240,8 +240,10 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         while let Some(row) = take_if(known, |_| true)? {
             self.unlisted(&row, out)?;
         }
-        let digest = Sha256::from_slice(&self.vanished_digest.finalize()).expect("SHA-256 has 32 bytes");
         let empty = self.counts.listed == 0;
+        // All gone of a listing that shows others is another sight than an empty one.
+        self.vanished_digest.update([u8::from(empty)]);
+        let digest = Sha256::from_slice(&self.vanished_digest.finalize()).expect("SHA-256 has 32 bytes");
         let vanish = self.policy.limit.judge(self.vanished, self.known_selected, empty, digest);
         Ok(Sealed { counts: self.counts, vanish })
     }
