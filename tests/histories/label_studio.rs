@@ -48,6 +48,8 @@ pub enum When {
     Into,
     /// Just after.
     After,
+    /// While the daemon lists the source.
+    Listing,
 }
 
 /// What its user does.
@@ -56,6 +58,8 @@ pub enum Act {
     List,
     Import,
     Delete(u8),
+    /// Somebody removes `tasks.json` and `source.json`.
+    Lose,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +101,8 @@ pub struct LabelStudio {
     pub stood: BTreeMap<u64, Vec<Who>>,
     /// What the daemon put into `completions/`.
     pub brought: Vec<Brought>,
+    /// Data that a cycle has seen in `tasks.json`.
+    pub looked_at: BTreeSet<String>,
 }
 
 /// A completion that the daemon put into `completions/`.
@@ -124,6 +130,7 @@ impl LabelStudio {
             versions: BTreeMap::new(),
             stood: BTreeMap::new(),
             brought: Vec::new(),
+            looked_at: BTreeSet::new(),
         }
     }
 
@@ -133,8 +140,17 @@ impl LabelStudio {
             Act::List => self.list(),
             Act::Import => self.import(None, stale),
             Act::Delete(nth) => self.delete(nth),
+            Act::Lose => self.lose(),
         }
         self.held = None;
+    }
+
+    /// The daemon lists the source.
+    pub fn while_listing(&mut self) {
+        if let Some(Meanwhile { when: When::Listing, what }) = self.meanwhile {
+            self.meanwhile = None;
+            self.act(what, false);
+        }
     }
 
     /// The tasks as they stand in the file.
@@ -195,6 +211,16 @@ impl LabelStudio {
         self.save_tasks();
         let _none = fs::remove_dir_all(self.project.join("completions"));
         fs::create_dir(self.project.join("completions")).unwrap();
+    }
+
+    /// What no cycle has seen yet is lost with it.
+    fn lose(&mut self) {
+        for import in self.imports.values_mut().filter(|import| !self.looked_at.contains(&import.data.to_string())) {
+            import.deleted = true;
+        }
+        for file in ["tasks.json", "source.json"] {
+            let _none = fs::remove_file(self.project.join(file));
+        }
     }
 
     fn forget(&mut self, id: u64) {

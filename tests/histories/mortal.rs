@@ -186,7 +186,7 @@ impl Near for MortalNear {
         match meanwhile {
             Some(Meanwhile { when: When::Before, what }) => self.label_studio().act(what, false),
             Some(Meanwhile { when: When::Into, .. }) => self.label_studio().hold_tasks(),
-            Some(Meanwhile { when: When::After, .. }) | None => {}
+            Some(Meanwhile { when: When::After | When::Listing, .. }) | None => {}
         }
         let written = self.inner.write_tasks(base, edits);
         if written.is_ok() {
@@ -194,7 +194,7 @@ impl Near for MortalNear {
         }
         match meanwhile {
             Some(Meanwhile { when: When::Into, what }) => self.label_studio().act(what, true),
-            Some(Meanwhile { when: When::After, what }) => self.label_studio().act(what, false),
+            Some(Meanwhile { when: When::After | When::Listing, what }) => self.label_studio().act(what, false),
             Some(Meanwhile { when: When::Before, .. }) | None => {}
         }
         self.label_studio().observe();
@@ -208,14 +208,14 @@ impl Near for MortalNear {
         match when {
             Some(When::Before) => self.label_studio().label(id.get(), 7),
             Some(When::Into) => self.label_studio().hold_completion(id.get()),
-            Some(When::After) | None => {}
+            Some(When::After | When::Listing) | None => {}
         }
         let before = std::fs::read(self.label_studio().completion(id.get())).ok();
         let brought = self.inner.bring_in(id, bytes, expected);
         if let Ok(BroughtIn::Done(..)) = &brought {
             self.label_studio().brought_in(id.get(), before, bytes);
         }
-        if matches!(when, Some(When::Into | When::After)) {
+        if matches!(when, Some(When::Into | When::After | When::Listing)) {
             self.label_studio().label(id.get(), 8);
         }
         self.gap()?;
@@ -251,6 +251,7 @@ pub struct MortalStore {
     pub inner: Faulty<MemoryStore>,
     pub life: Life,
     pub side: Side,
+    pub label_studio: Arc<Mutex<LabelStudio>>,
     pub changes: Mutex<Vec<Change>>,
 }
 
@@ -278,6 +279,9 @@ impl Store for MortalStore {
 
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
         self.gap("list")?;
+        if self.side == Side::Source {
+            self.label_studio.lock().unwrap().while_listing();
+        }
         self.inner.list_page(request, token).await
     }
 

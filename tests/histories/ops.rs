@@ -9,7 +9,7 @@ use crate::mortal::Side;
 /// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {
-    /// An object is written to the source: which key, which body (9 and more: no task in JSON mode).
+    /// An object is written to the source: which key, which body (9 to 11: no task in JSON mode).
     Put(u8, u8),
     Remove(u8),
     /// Label Studio lists its tasks.
@@ -82,13 +82,14 @@ impl Random {
     }
 
     fn when(&mut self) -> When {
-        [When::Before, When::Into, When::After][self.below(3) as usize]
+        [When::Before, When::Into, When::After, When::Listing][self.below(4) as usize]
     }
 
     fn act(&mut self) -> Act {
-        match self.below(4) {
-            0 => Act::List,
-            1 | 2 => Act::Import,
+        match self.below(8) {
+            0 | 1 => Act::List,
+            2..5 => Act::Import,
+            5 => Act::Lose,
             _ => Act::Delete(self.byte(6)),
         }
     }

@@ -1,8 +1,11 @@
 //! Histories that once ended badly, as short as they can be, each with what it showed.
 
+use labelsync::names::Key;
+
 use crate::label_studio::{Act, When};
 use crate::mortal::Side;
 use crate::ops::Op::{self, *};
+use crate::world::World;
 
 fn ends_well(blobs: bool, ops: &[Op]) {
     if let Err(why) = crate::run(blobs, ops) {
@@ -107,4 +110,36 @@ fn c08_in_doubt_an_import_comes_back() {
 fn what_cannot_be_brought_in_stays_a_dispute() {
     let ops = [Put(0, 0), Source(true), List, Label(0, 0), Target(1), Label(0, 1), Other(0, 0), Target(1)];
     ends_well(true, &[ops.as_slice(), &[Resolve(0, false), Target(0)]].concat());
+}
+
+/// `tasks.json` vanished between the look and the write: the new one held the new tasks only, and nobody missed the
+/// others.
+#[test]
+fn c08_a_tasks_file_that_vanishes_before_the_write_comes_back_whole() {
+    let ops = [Put(0, 0), Put(1, 0), Import, Source(true), List, Put(2, 0), Meanwhile(When::Listing, Act::Lose)];
+    ends_well(true, &[ops.as_slice(), &[Source(true)]].concat());
+}
+
+/// After seventeen versions of an object the newest was not remembered: what Label Studio wrote back from memory
+/// counted as an import under that id, and the object's task as deleted by the user.
+#[test]
+fn c04_the_data_that_stood_there_last_are_remembered() {
+    let mut ops = vec![Import, Put(0, 0), Source(true), List];
+    for version in 12..32 {
+        ops.extend([Put(0, version), Source(true), List]);
+    }
+    ends_well(false, &[ops.as_slice(), &[Put(0, 40), Source(true), Delete(0), Source(true)]].concat());
+}
+
+/// A ledger that was lost, or put back from a backup: what the target holds is some older task's.
+#[test]
+fn l17_ids_of_the_target_are_not_given_again() {
+    let mut world = World::new(true);
+    let object = br#"{"id": 7, "data": {"image": "x"}, "completions": []}"#;
+    world.target.memory().insert(&Key::new("done/7"), object.to_vec());
+    for op in [Target(1), Put(0, 0), Source(true)] {
+        world.step(op).unwrap();
+    }
+    let ids: Vec<u64> = world.label_studio().tasks().unwrap().into_keys().collect();
+    assert_eq!(ids, [8]);
 }

@@ -46,8 +46,8 @@ pub const REGEXES: [&str; 4] = [".*", r".*\.png", "a", ""];
 pub const PREFIXES: [&str; 3] = ["", "a/", "b"];
 /// What every pushed key starts with.
 pub const TARGET_PREFIX: &str = "done/";
-/// Bodies from here on cannot become a JSON task.
-pub const BAD_BODY: u8 = 9;
+/// Bodies that cannot become a JSON task.
+const BAD_BODIES: std::ops::RangeInclusive<u8> = 9..=11;
 
 const LABEL_CONFIG: &str =
     r#"<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>"#;
@@ -109,14 +109,15 @@ impl World {
         fs::write(project.join("config.json"), r#"{"label_config": "config.xml"}"#).unwrap();
         fs::write(project.join("tasks.json"), "{}").unwrap();
         let life = Life::default();
-        let (source, source_faults) = store("s3://src", Side::Source, &life);
-        let (target, target_faults) = store("s3://dst", Side::Target, &life);
+        let label_studio = Arc::new(Mutex::new(LabelStudio::new(&project)));
+        let (source, source_faults) = store("s3://src", Side::Source, &life, &label_studio);
+        let (target, target_faults) = store("s3://dst", Side::Target, &life, &label_studio);
         // One blocking thread: what the daemon does beside its loop happens in one order.
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
         let mut world = Self {
             blobs,
-            label_studio: Arc::new(Mutex::new(LabelStudio::new(&project))),
+            label_studio,
             project,
             state,
             source,
@@ -336,6 +337,7 @@ impl World {
         let answer = self.runtime.block_on(running.source.cycle(Some(&side), far));
         for (id, task) in tasks.iter().filter(|_| answer.is_ok()) {
             let who = crate::label_studio::Who::of_data(&task["data"]);
+            self.label_studio.lock().unwrap().looked_at.insert(task["data"].to_string());
             let looked_at = self.looked_at.entry(*id).or_default();
             if looked_at.last() != Some(&who) {
                 looked_at.push(who);
@@ -381,9 +383,10 @@ fn temp_dir() -> tempfile::TempDir {
     made.unwrap()
 }
 
-fn store(root: &str, side: Side, life: &Life) -> (Arc<MortalStore>, Faults) {
+fn store(root: &str, side: Side, life: &Life, label_studio: &Arc<Mutex<LabelStudio>>) -> (Arc<MortalStore>, Faults) {
     let (inner, faults) = Faulty::new(MemoryStore::new(root).with_page_objects(2));
-    let store = MortalStore { inner, life: life.clone(), side, changes: Mutex::default() };
+    let store =
+        MortalStore { inner, life: life.clone(), side, label_studio: label_studio.clone(), changes: Mutex::default() };
     (Arc::new(store), faults)
 }
 
@@ -393,8 +396,8 @@ fn key_of(nth: u8) -> Key {
 
 fn body_of(key: &str, body: u8) -> Vec<u8> {
     let text = match body {
-        0..BAD_BODY => format!(r#"{{"image": "http://x/{key}", "src": "{key}", "v": {body}}}"#),
-        BAD_BODY => r#"{"image": 1}"#.to_owned(),
+        _ if !BAD_BODIES.contains(&body) => format!(r#"{{"image": "http://x/{key}", "src": "{key}", "v": {body}}}"#),
+        9 => r#"{"image": 1}"#.to_owned(),
         _ => r#"{"image": "#.to_owned(),
     };
     text.into_bytes()
