@@ -45,6 +45,8 @@ pub struct Known {
     pub state: KnownState,
     /// The version of its local copy.
     pub copied: Option<ETag>,
+    /// It has a task, and this version of the object could not become one.
+    pub bad: bool,
 }
 
 /// What became of a known object.
@@ -278,7 +280,7 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
             KnownState::Hidden { id } => self.emit(Difference::Returned { id, listed, changed }, out),
             KnownState::Live { id, form, gone } => {
                 self.known_selected += 1;
-                self.live(id, listed, &form, LiveFacts { changed, gone, copied: known.copied }, out)
+                self.live(id, listed, &form, LiveFacts { changed, gone, copied: known.copied, bad: known.bad }, out)
             }
         }
     }
@@ -304,7 +306,9 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
             self.emit(Difference::Plain(copy), out)?;
         }
         // Another data_key or form: tasks that somebody has worked on keep theirs.
-        let reform = *form != self.policy.form && !(self.completed)(id);
+        // An object that was no JSON task is tried again in another version (promise 34).
+        let tried = facts.bad && !facts.changed && self.policy.form == Form::Json;
+        let reform = *form != self.policy.form && !tried && !(self.completed)(id);
         let follow = self.policy.on_changed == OnChanged::Update && *form == self.policy.form;
         let data_follow_object = *form == Form::Json;
         if reform || (facts.changed && follow && data_follow_object) {
@@ -360,6 +364,7 @@ struct LiveFacts {
     changed: bool,
     gone: bool,
     copied: Option<ETag>,
+    bad: bool,
 }
 
 fn take_if<E>(

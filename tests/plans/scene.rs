@@ -203,7 +203,7 @@ impl Scene {
         let mut set = |etag: Option<ETag>, state: KnownState| {
             let was = self.index.get(&key).map(|known| known.etag.clone());
             let etag = etag.or(was).unwrap();
-            self.index.insert(key.clone(), Known { key: key.clone(), etag, state, copied: None });
+            self.index.insert(key.clone(), Known { key: key.clone(), etag, state, copied: None, bad: false });
         };
         let form_of_policy = self.policy.form.clone();
         match action {
@@ -212,8 +212,10 @@ impl Scene {
             TaskAction::Quarantine { id: None, etag, .. } => set(Some(etag), KnownState::Quarantined),
             TaskAction::Hide { id, .. } => set(None, KnownState::Hidden { id }),
             TaskAction::Show { id, .. } => set(None, live(id, form_of_policy, false)),
-            TaskAction::Note { etag, .. } | TaskAction::Quarantine { id: Some(_), etag, .. } => {
-                self.index.get_mut(&key).unwrap().etag = etag;
+            TaskAction::Note { etag, .. } => self.index.get_mut(&key).unwrap().etag = etag,
+            TaskAction::Quarantine { id: Some(_), etag, .. } => {
+                let known = self.index.get_mut(&key).unwrap();
+                (known.etag, known.bad) = (etag, true);
             }
             TaskAction::Gone { id, .. } => match state(&self.index) {
                 Some(KnownState::Live { form, .. }) => self.index.get_mut(&key).unwrap().state = live(id, form, true),

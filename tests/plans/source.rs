@@ -116,6 +116,17 @@ fn another_data_key_is_for_tasks_without_completions() {
 }
 
 #[test]
+fn l34_a_blob_that_is_no_json_task_is_tried_once() {
+    let mut scene = Scene::new();
+    scene.put("a", "bad").put("b", "1").step("blobs");
+    scene.policy.form = Form::Json;
+    scene.step("use_blob_urls = false: one is no JSON task");
+    scene.step("nothing to do");
+    scene.put("a", "2").step("it is one now");
+    golden("blobs_to_json", scene.text());
+}
+
+#[test]
 fn l03_a_mass_removal_is_held() {
     let mut scene = Scene::new();
     scene.policy.on_removed = OnRemoved::Hide;

@@ -119,14 +119,14 @@ pub(super) fn form(row: &Row, index: usize) -> rusqlite::Result<Option<Form>> {
     }
 }
 
-/// `key, etag, copied, id, state, form, gone, retired` as [`Known`]; `id` is NULL in `keys_without_id`.
+/// `key, etag, copied, id, state, form, gone, retired, bad` as [`Known`]; `id` is NULL in `keys_without_id`.
 pub(super) fn known(row: &Row) -> rusqlite::Result<Known> {
     let key = Key::new(row.get::<_, String>(0)?);
     let etag = etag(row, 1)?.unwrap_or_else(|| ETag::new(""));
     let copied = self::etag(row, 2)?;
     if row.get::<_, Option<i64>>(3)?.is_none() {
         let state = if row.get(7)? { KnownState::Retired } else { KnownState::Quarantined };
-        return Ok(Known { key, etag, state, copied });
+        return Ok(Known { key, etag, state, copied, bad: false });
     }
     let id = id(row, 3)?;
     let state = match state(row, 4)? {
@@ -137,7 +137,7 @@ pub(super) fn known(row: &Row) -> rusqlite::Result<Known> {
         TaskState::Hidden => KnownState::Hidden { id },
         TaskState::Retired | TaskState::Foreign | TaskState::Spent => KnownState::Retired,
     };
-    Ok(Known { key, etag, state, copied })
+    Ok(Known { key, etag, state, copied, bad: row.get(8)? })
 }
 
 pub(super) fn damaged(index: usize, kind: Type, what: String) -> rusqlite::Error {

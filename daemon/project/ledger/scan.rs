@@ -96,9 +96,9 @@ impl Iterator for KnownRows {
 impl KnownRows {
     fn fetch(&self) -> rusqlite::Result<Vec<Known>> {
         // A key is in one of the two tables, never in both: `reserve_one` and `near_one` see to it.
-        let first =
-            "SELECT key, etag, copied, id, state, form, gone, 0 FROM tasks WHERE origin = ?1 AND key IS NOT NULL";
-        let second = "SELECT key, etag, NULL, NULL, 0, NULL, 0, retired FROM keys_without_id WHERE origin = ?1";
+        let first = "SELECT key, etag, copied, id, state, form, gone, 0, bad IS NOT NULL FROM tasks
+                     WHERE origin = ?1 AND key IS NOT NULL";
+        let second = "SELECT key, etag, NULL, NULL, 0, NULL, 0, retired, 0 FROM keys_without_id WHERE origin = ?1";
         let from = if self.after.is_some() { "AND key > ?3" } else { "" };
         let sql = format!("{first} {from} UNION ALL {second} {from} ORDER BY key LIMIT ?2");
         let mut statement = self.reader.connection.prepare_cached(&sql)?;
