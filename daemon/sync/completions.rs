@@ -384,11 +384,14 @@ struct Mine {
 
 fn changed_here(b: Option<&Recorded>, mine: Mine, r: &Remote, there: RemoteChange, task: &TaskFacts) -> Decision {
     let stood_for = |hash: Sha256| task.hashes.contains(&hash);
-    let explained = match b.and_then(|b| b.data_hash) {
-        Some(was) => was == mine.data_hash || (stood_for(was) && stood_for(mine.data_hash)),
-        None => stood_for(mine.data_hash),
+    let follows = |was: Sha256| was == mine.data_hash || (stood_for(was) && stood_for(mine.data_hash));
+    let explained = b.and_then(|b| b.data_hash).map_or_else(|| stood_for(mine.data_hash), follows);
+    // A push without receipt may have been about what the id stood for before.
+    let over_ours = match (there, r) {
+        (RemoteChange::Ours, Remote::Object { meaning: Some(meaning), .. }) => follows(meaning.data_hash),
+        _ => true,
     };
-    if !explained {
+    if !explained || !over_ours {
         return Decision::Act(CompletionAction::Dispute(Dispute::IdReused));
     }
     match there {

@@ -143,3 +143,12 @@ fn l17_ids_of_the_target_are_not_given_again() {
     let ids: Vec<u64> = world.label_studio().tasks().unwrap().into_keys().collect();
     assert_eq!(ids, [8]);
 }
+
+/// A push whose answer was lost, then its task was deleted and its id given to an import: the import's completion was
+/// pushed over the first task's.
+#[test]
+fn l12_a_push_without_receipt_is_not_replaced_by_another_tasks() {
+    let ops =
+        [Put(0, 7), Source(true), Import, Label(2, 0), PutLost(3), Target(1), DeleteAll, ImportUrl(2), Label(2, 3)];
+    ends_well(false, &ops);
+}
