@@ -26,6 +26,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part")]
 
 pub mod double;
+pub mod rig;
 pub mod servers;
 
 use std::os::unix::process::CommandExt;
@@ -72,11 +73,18 @@ const UNWANTED: [&str; 19] = [
 
 /// Runs the tests that `add` names, as `cargo test` runs tests; what `main` returns.
 pub fn trials(add: impl FnOnce(&mut Trials)) -> ExitCode {
+    trials_at_once(None, add)
+}
+
+/// The same, with so many tests at once where the command line does not say: for tests that mostly wait.
+pub fn trials_at_once(tests: Option<usize>, add: impl FnOnce(&mut Trials)) -> ExitCode {
     let Some(dir) = std::env::var_os(MARK) else { return start_again_clean() };
     let servers = Arc::new(Servers::default());
     let mut trials = Trials { servers: Arc::clone(&servers), list: Vec::new() };
     add(&mut trials);
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.list);
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(tests);
+    let conclusion = libtest_mimic::run(&arguments, trials.list);
     drop(servers);
     std::fs::remove_dir_all(dir).ok();
     conclusion.exit_code()
@@ -98,6 +106,22 @@ impl Trials {
         self.list.push(Trial::test(name, move || {
             runtime().block_on(body());
             Ok(())
+        }));
+    }
+
+    /// A test of programs only; ignored where `missing` gives the reason why it cannot run.
+    pub fn test_unless(
+        &mut self,
+        name: impl Into<String>,
+        missing: impl FnOnce() -> Option<String> + Send + 'static,
+        body: impl FnOnce() + Send + 'static,
+    ) {
+        self.list.push(Trial::ignorable_test(name, move || {
+            if let Some(reason) = missing() {
+                return Ok(Completion::ignored_with(reason));
+            }
+            body();
+            Ok(Completion::Completed)
         }));
     }
 

@@ -1,0 +1,40 @@
+//! The main job, end to end, with the real programs: a bucket's blobs become tasks, and completions reach the target.
+//!
+//! Promise: every test runs on moto and on SeaweedFS, or is shown as ignored with its reason.
+//! Not here: what needs no bucket server (`daemon.rs`), the real Label Studio.
+
+#[path = "main_job/blobs.rs"]
+mod blobs;
+#[path = "main_job/bucket.rs"]
+mod bucket;
+#[path = "main_job/completions.rs"]
+mod completions;
+#[path = "main_job/json_tasks.rs"]
+mod json_tasks;
+mod support;
+
+use std::process::ExitCode;
+
+use self::support::Kind;
+
+/// Most tests wait most of the time.
+const AT_ONCE: usize = 6;
+
+macro_rules! on_every_server {
+    ($trials:ident: $($module:ident::$name:ident),* $(,)?) => {$(
+        for kind in Kind::ALL {
+            $trials.test_on(kind, stringify!($name), $module::$name);
+        }
+    )*};
+}
+
+fn main() -> ExitCode {
+    support::trials_at_once(Some(AT_ONCE), |trials| {
+        on_every_server!(trials:
+            blobs::a_thousand_objects_are_tasks_under_lasting_ids,
+            completions::l20_a_saved_completion_is_in_the_target_byte_for_byte_and_never_torn,
+            completions::what_others_put_or_take_is_brought_in_disputed_or_listed,
+            json_tasks::l05_one_bad_object_does_not_stop_the_others,
+        );
+    })
+}

@@ -1,0 +1,114 @@
+//! Blobs to tasks: a thousand of them, one more, another regex, `kill -9`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::bucket::{Bucket, rig};
+use crate::support::Server;
+use crate::support::rig::{IMAGE_CONFIG, Observer, Rig, tasks_of, until};
+
+const OBJECTS: usize = 1_000;
+
+/// The poll interval of these rigs, and what a cycle may take on a busy machine.
+const WITHIN: Duration = Duration::from_millis(2_000 + 2_000);
+
+/// Half of them pictures; `pics/…`, `pics-old/…` and `pics.…` come in another order from a server that lists directories.
+fn keys() -> Vec<String> {
+    let key = |n: usize| {
+        let ending = if n.is_multiple_of(2) { "png" } else { "jpg" };
+        match n % 5 {
+            0 => format!("pics-old/{n:04}.{ending}"),
+            1 => format!("pics.{n:04}.{ending}"),
+            2 => format!("pics/ä b+{n:04}%2F.{ending}"),
+            3 => format!("Pics/{n:04}.{ending}"),
+            _ => format!("pics/sub/{n:04}.{ending}"),
+        }
+    };
+    let mut keys: Vec<String> = (0..OBJECTS).map(key).collect();
+    keys.sort();
+    keys
+}
+
+pub async fn a_thousand_objects_are_tasks_under_lasting_ids(server: Arc<Server>) {
+    let (mut rig, bucket, _) = rig(&server, IMAGE_CONFIG, "regex = '.*'").await;
+    let mut keys = keys();
+    bucket.put_all(keys.iter().map(|key| (key.clone(), b"a picture".to_vec()))).await;
+
+    let project = rig.path("cats");
+    let counts = Observer::start(BTreeSet::new(), move |seen| {
+        seen.insert(tasks_of(&project).len());
+    });
+    rig.start();
+    rig.until_tasks(OBJECTS);
+    assert_eq!(counts.stop(), BTreeSet::from([0, OBJECTS]), "all at once");
+    assert_eq!(urls(&rig), expected(&bucket, &keys), "dense, in byte order");
+
+    let begun = Instant::now();
+    bucket.put("a first one.png", b"later".to_vec()).await;
+    rig.until_tasks(OBJECTS + 1);
+    assert!(begun.elapsed() < WITHIN, "one more took {:?}", begun.elapsed());
+    keys.push("a first one.png".to_owned());
+    let all = rig.tasks();
+    assert_eq!(urls(&rig), expected(&bucket, &keys), "one more gets the next id");
+
+    another_regex(&rig, &all);
+    killed(&mut rig, &bucket, keys).await;
+}
+
+fn another_regex(rig: &Rig, all: &BTreeMap<u64, Value>) {
+    let pid = rig.json(&["status"])["pid"].clone();
+    let pictures: BTreeMap<u64, Value> =
+        all.iter().filter(|(_, task)| is_png(task)).map(|(i, t)| (*i, t.clone())).collect();
+    let hidden = all.len() - pictures.len();
+    let said = rig.ok(&["set-source", "--regex", r".*\.png"]);
+    assert!(said.contains(r#"source.regex  ".*" → ".*\\.png""#), "{said}");
+    assert!(said.contains(&format!("{hidden} task hidden")), "{said}");
+    rig.until_tasks(pictures.len());
+    assert_eq!(rig.tasks(), pictures);
+    let removed = rig.list("removed");
+    assert_eq!(removed.len(), hidden);
+    assert!(removed.iter().all(|item| item["state"] == "hidden" || item["reason"] == "deselected"), "{:?}", removed[0]);
+
+    rig.ok(&["set-source", "--regex", ".*"]);
+    rig.until_tasks(all.len());
+    assert_eq!(rig.tasks(), *all, "back under their old ids");
+    assert_eq!(rig.json(&["status"])["pid"], pid, "without a restart");
+}
+
+/// `kill -9` at rest, and in the middle of a cycle.
+async fn killed(rig: &mut Rig, bucket: &Bucket, mut keys: Vec<String>) {
+    rig.kill();
+    rig.start();
+    assert_eq!(rig.sync(), 0);
+    assert_eq!(urls(rig), expected(bucket, &keys), "no id changes, nothing twice");
+    for wait_ms in [20, 150, 400] {
+        let key = format!("after {wait_ms}.png");
+        bucket.put(&key, b"later".to_vec()).await;
+        keys.push(key);
+        rig.lsctl(&["sync"]);
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        rig.kill();
+        rig.start();
+        until("the task", WITHIN * 4, || (rig.tasks().len() == keys.len()).then_some(()));
+        assert_eq!(urls(rig), expected(bucket, &keys), "killed after {wait_ms} ms");
+    }
+    assert_eq!(rig.sync(), 0);
+    assert_eq!(urls(rig), expected(bucket, &keys));
+    assert_eq!(rig.status()["next_id"], keys.len());
+}
+
+fn is_png(task: &Value) -> bool {
+    task["data"]["image"].as_str().expect("a URL").ends_with(".png")
+}
+
+fn urls(rig: &Rig) -> Vec<(u64, String)> {
+    let url = |(id, task): (u64, Value)| (id, task["data"]["image"].as_str().expect("a URL").to_owned());
+    rig.tasks().into_iter().map(url).collect()
+}
+
+fn expected(bucket: &Bucket, keys: &[String]) -> Vec<(u64, String)> {
+    (0..).zip(keys.iter().map(|key| format!("s3://{}/{key}", bucket.name))).collect()
+}
