@@ -11,4 +11,5 @@ pub mod settings;
 pub mod store;
 pub mod supervisor;
 pub mod sync;
+pub mod systemd;
 pub mod telemetry;

@@ -14,6 +14,7 @@ use labelsync::settings::overrides::OverridesStore;
 use labelsync::settings::{self, Problem};
 use labelsync::supervisor::{self, Start, StartError, Supervisor};
 use labelsync::sync::pace::Pace;
+use labelsync::systemd::{NotifyState, notify};
 use labelsync::{demo, init, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -145,10 +146,10 @@ async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
         }
     };
     supervisor::started(&events, count);
-    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&format!("{count} projects"))]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("{count} projects"))]);
     let serving = tokio::spawn(server::serve(Arc::new(supervisor.clone()), listener, stop.clone()));
     let forced = signals.serve(&supervisor, &events, &stop).await;
-    notify(&[sd_notify::NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
     events.tell(None, Happened::new(Level::Notice, "stopping", "stopping: what is in hand is finished"));
     stop.cancel();
     let finished = async {
@@ -174,12 +175,6 @@ fn not_started(error: &StartError) -> ExitCode {
             fail(&format!("{error}: {cause}"), "check the state directory's permissions and free space", FAILED)
         }
     }
-}
-
-/// Told to systemd where it listens; elsewhere nothing happens.
-fn notify(states: &[sd_notify::NotifyState]) {
-    // A failed notification is systemd's to notice: it has its own timeouts.
-    let _told = sd_notify::notify(states);
 }
 
 struct Signals {
@@ -223,9 +218,9 @@ impl Signals {
 
 async fn reload(supervisor: &Arc<Supervisor>, events: &EventLog) {
     // In one datagram, as Type=notify-reload wants it.
-    match sd_notify::NotifyState::monotonic_usec_now() {
-        Ok(now) => notify(&[sd_notify::NotifyState::Reloading, now]),
-        Err(_) => notify(&[sd_notify::NotifyState::Reloading]),
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
     }
     let status = match supervisor.reload_files().await {
         Ok(text) => {
@@ -240,7 +235,7 @@ async fn reload(supervisor: &Arc<Supervisor>, events: &EventLog) {
             format!("{} problems in the settings: the old ones stay in force", problems.len())
         }
     };
-    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 #[cfg(test)]
