@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::copies::{COPIES_DIR, Copies, CopyLimits, CopyPath};
 use super::files::{Contents, Dir, EntryKind, Expected, FileErrorKind, Fingerprint, fingerprint_of};
+use super::identity::MARKER;
 use super::near::{BroughtIn, Near, NearError, OwnStorages, SourceMap, Written};
 use super::tasks_file::{self, Edits, TasksFileError};
-use crate::names::{Key, TaskId};
+use crate::names::{Key, TaskId, printable};
 use crate::store::local_url;
 
 /// Label Studio's tasks.
@@ -42,6 +43,8 @@ const COMPLETIONS_MAX_ENTRIES: u64 = 20_000_000;
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    /// Device and inode of its marker.
+    marker: Option<(u64, u64)>,
 }
 
 #[derive(Deserialize)]
@@ -74,12 +77,25 @@ struct Storage {
 impl Directory {
     /// The project at an absolute path. Nothing is opened yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+        Self { path: path.to_owned(), marker: None }
+    }
+
+    /// The same, and every look and write first makes sure that the marker `print` still stands there (promise 8):
+    /// another directory in its place, or nothing mounted, is an error, never an empty project.
+    pub fn marked(path: &Path, print: &Fingerprint) -> Self {
+        Self { path: path.to_owned(), marker: Some((print.dev, print.ino)) }
     }
 
     /// The open directory.
     pub fn dir(&self) -> Result<Dir, NearError> {
-        Ok(Dir::open(&self.path)?)
+        let dir = Dir::open(&self.path)?;
+        if let Some(marker) = self.marker {
+            let there = dir.fingerprint(MARKER)?.map(|print| (print.dev, print.ino));
+            if there != Some(marker) {
+                return Err(NearError::Unmarked { path: printable(&self.path.to_string_lossy()).into_owned() });
+            }
+        }
+        Ok(dir)
     }
 
     fn completions_dir(&self) -> Result<Option<Dir>, NearError> {
@@ -172,6 +188,10 @@ impl Near for Directory {
         }
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    fn has_completions(&self) -> Result<bool, NearError> {
+        Ok(self.completions_dir()?.is_some())
     }
 
     fn completion_print(&self, id: TaskId) -> Result<Option<Fingerprint>, NearError> {

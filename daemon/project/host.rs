@@ -31,6 +31,9 @@ use crate::sync::pace::Pace;
 /// What is wrong with a project is looked at again this often: a mount that comes back, a lock that is released.
 const REOPEN: Duration = Duration::from_secs(5);
 
+/// How often a project that has nothing to do is looked at to be what it was.
+const IDENTITY_EVERY: Duration = Duration::from_secs(2);
+
 /// The loops finish what is in hand within their own grace; this is the end of patience with them.
 const END_GRACE: Duration = Duration::from_secs(10);
 
@@ -66,6 +69,7 @@ pub struct Host {
 /// A project that was opened. The lock goes with it.
 pub struct Opened {
     shared: Shared,
+    directory: Arc<Directory>,
     _lock: Lock,
 }
 
@@ -142,6 +146,9 @@ impl Host {
             }
             Err(error) => return Err(NearError::from(error).into()),
         };
+        let marker = dir.fingerprint(MARKER).map_err(NearError::from)?;
+        let marker = marker.ok_or_else(|| NearError::Unmarked { path: self.path.display().to_string() })?;
+        let directory = Arc::new(Directory::marked(&self.path, &marker));
         let ledger_path = ledger_path(&self.state_dir, &project);
         let work_dir = self.state_dir.join("work").join(project.to_string());
         for dir in [ledger_path.parent(), Some(work_dir.as_path())].into_iter().flatten() {
@@ -149,7 +156,7 @@ impl Host {
         }
         let shared = Shared {
             name: self.name.clone(),
-            near: Arc::new(Directory::new(&self.path)),
+            near: directory.clone(),
             ledger: Arc::new(Ledger::open(&ledger_path)?),
             clock: self.clock.clone(),
             board: self.board.clone(),
@@ -160,7 +167,7 @@ impl Host {
         shared.ledger.set_meta("project", &project.to_string())?;
         self.adopt(&shared)?;
         keep_displaced_completions(&dir, &shared)?;
-        Ok(Opened { shared, _lock: lock })
+        Ok(Opened { shared, directory, _lock: lock })
     }
 
     /// At the first start: the ids that Label Studio's own maps have given stay with their keys.
@@ -214,7 +221,7 @@ impl Host {
         // Whichever ends first ends the other: a project runs whole or not at all.
         let ended = tokio::select! {
             Some(ended) = loops.join_next() => joined(ended),
-            error = self.watch_identity() => Err(error),
+            error = watch_identity(opened.directory) => Err(error),
         };
         this.stop.cancel();
         let rest = async { while loops.join_next().await.is_some() {} };
@@ -226,30 +233,6 @@ impl Host {
         drop(watching);
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = None;
         ended
-    }
-
-    /// Ends when the directory is not the project's any more (promise 8).
-    async fn watch_identity(&self) -> CycleError {
-        loop {
-            tokio::time::sleep(REOPEN.min(Duration::from_secs(2))).await;
-            let path = self.path.clone();
-            let there = blocking(move || {
-                let dir = Dir::open(&path).map_err(NearError::from)?;
-                Ok(dir.fingerprint(MARKER).map_err(NearError::from)?.is_some())
-            })
-            .await;
-            match there {
-                Ok(true) => {}
-                Ok(false) => {
-                    return CycleError::Blocked {
-                        code: "marker_missing",
-                        message: format!("{} has lost its marker {MARKER} while running", self.path.display()),
-                        hint: "mount or restore the project directory".to_owned(),
-                    };
-                }
-                Err(error) => return error,
-            }
-        }
     }
 
     fn fail(&self, reason: Reason) {
@@ -275,6 +258,18 @@ impl Host {
         }
         self.board.set_failed(self.clock.now(), None);
         self.board.set_holds(self.clock.now(), vec![view]);
+    }
+}
+
+/// Ends when the directory is not the project's any more, also while nothing else looks at it (promise 8).
+async fn watch_identity(directory: Arc<Directory>) -> CycleError {
+    loop {
+        tokio::time::sleep(IDENTITY_EVERY).await;
+        let directory = directory.clone();
+        let there = blocking(move || Ok(directory.dir().map(drop)?)).await;
+        if let Err(error) = there {
+            return error;
+        }
     }
 }
 

@@ -58,6 +58,12 @@ pub enum NearError {
     /// `tasks.json`.
     #[error(transparent)]
     Tasks(#[from] TasksFileError),
+    /// It is not the project's directory any more.
+    #[error("{path} has lost its marker labelsync.json while running: not mounted, emptied, or made anew")]
+    Unmarked {
+        /// The directory.
+        path: String,
+    },
     /// Another file of Label Studio's.
     #[error("{file} cannot be used: {detail}")]
     Invalid {
@@ -76,6 +82,7 @@ impl NearError {
             Self::Tasks(TasksFileError::Torn) => "tasks_torn",
             Self::Tasks(TasksFileError::Invalid(_)) => "tasks_invalid",
             Self::Tasks(TasksFileError::Io(_)) => "io_error",
+            Self::Unmarked { .. } => "marker_missing",
             Self::Invalid { .. } => "project_invalid",
         }
     }
@@ -91,6 +98,7 @@ impl NearError {
                 "repair tasks.json, or move it away: labelsync writes its own tasks again".to_owned()
             }
             Self::Tasks(TasksFileError::Io(_)) => "check the disk and the permissions of the project directory".to_owned(),
+            Self::Unmarked { .. } => "mount or restore the project directory".to_owned(),
             Self::Invalid { file, .. } => format!("repair {file} in the project directory, as Label Studio needs it too"),
         }
     }
@@ -100,7 +108,7 @@ impl NearError {
         match self {
             Self::File(error) => error.kind.is_transient(),
             Self::Tasks(error) => matches!(error, TasksFileError::Torn),
-            Self::Invalid { .. } => false,
+            Self::Unmarked { .. } | Self::Invalid { .. } => false,
         }
     }
 }
@@ -124,6 +132,10 @@ pub trait Near: Send + Sync + fmt::Debug {
     fn own_storages(&self) -> Result<OwnStorages, NearError>;
     /// Ids that have a completion file, ascending; other names are left out.
     fn completions(&self) -> Result<Vec<TaskId>, NearError>;
+    /// Whether there is a place for completions at all. Without one their absence says nothing.
+    fn has_completions(&self) -> Result<bool, NearError> {
+        Ok(true)
+    }
     /// The version of a completion file; `None`: there is none.
     fn completion_print(&self, id: TaskId) -> Result<Option<Fingerprint>, NearError>;
     /// A whole completion file; `None`: there is none.

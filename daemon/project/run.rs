@@ -210,10 +210,11 @@ impl Pacing {
     ) -> Result<(), CycleError> {
         let reason = result.as_ref().err().map(CycleError::reason);
         match &reason {
+        let fatal = result.as_ref().is_err_and(CycleError::is_fatal);
             Some(reason) => {
                 self.failures += 1;
-                // Told once per change, then counted (promise 92).
-                if self.told.as_ref() != Some(&reason.code) {
+                // Told once per change, then counted (promise 92); what stops the project is told by its host.
+                if !fatal && self.told.as_ref() != Some(&reason.code) {
                     let text = format!("{}; {}", reason.message, reason.hint);
                     self.shared.tell(Happened::new(Level::Warning, "cycle_failed", text).error(&reason.code));
                     self.told = Some(reason.code.clone());
@@ -239,7 +240,7 @@ impl Pacing {
         }
         self.publish(&begun, far, reason);
         match result {
-            Err(error) if error.is_fatal() => Err(error),
+            Err(error) if fatal => Err(error),
             Err(_) | Ok(()) => Ok(()),
         }
     }

@@ -86,6 +86,17 @@ pub fn walk(
     match scope {
         Scope::Some(ids) => {
             for id in ids {
+    if !shared.near.has_completions()? {
+        let known = shared.ledger.completion_counts()?.in_step;
+        if known > 0 {
+            return Err(CycleError::Blocked {
+                code: "completions_missing",
+                message: format!("completions/ is missing in the project directory, and {known} completions are known"),
+                hint: "mount or restore it; where all were deleted on purpose, make it as an empty directory"
+                    .to_owned(),
+            });
+        }
+    }
                 let row = shared.ledger.completion(id)?;
                 let Some(print) = walk.print_of(id)? else { continue };
                 let was_there = row.as_ref().is_some_and(|row| row.recorded.sha.is_some());
