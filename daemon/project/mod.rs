@@ -3,6 +3,7 @@
 pub mod board;
 pub mod claim;
 pub mod copies;
+pub mod deletions;
 pub mod directory;
 pub mod error;
 pub mod files;

@@ -209,8 +209,8 @@ impl Pacing {
         result: Result<(), CycleError>,
     ) -> Result<(), CycleError> {
         let reason = result.as_ref().err().map(CycleError::reason);
-        match &reason {
         let fatal = result.as_ref().is_err_and(CycleError::is_fatal);
+        match &reason {
             Some(reason) => {
                 self.failures += 1;
                 // Told once per change, then counted (promise 92); what stops the project is told by its host.

@@ -17,6 +17,9 @@ impl TargetRoad {
     /// Takes out of a cycle what vanished in numbers that must be accepted first.
     pub(super) async fn hold(&mut self, looked: &mut TargetLooked, look: &Look) -> Result<(), CycleError> {
         for code in ["mass_deletion", "target_mass_removal"] {
+            if code == "mass_deletion" && !looked.deletions_whole {
+                continue;
+            }
             if *look != Look::Full && code == "target_mass_removal" {
                 continue;
             }

@@ -46,6 +46,10 @@ pub struct TargetLooked {
     pub left: BTreeMap<&'static str, u64>,
     /// Files of tasks that nobody knows, at most [`UNKNOWN_MAX`].
     pub unknown: Vec<TaskId>,
+    /// Hash of the names of the files that are gone; `None`: none is.
+    pub gone: Option<Sha256>,
+    /// Nothing more seems to follow these.
+    pub deletions_whole: bool,
     /// Too many files, or objects, vanished at once.
     pub vanish: Vec<(&'static str, Vanish)>,
     /// The highest id in the target.
@@ -82,10 +86,6 @@ pub fn walk(
     policy: TargetPolicy,
     settler: &mut Settler,
 ) -> Result<TargetLooked, CycleError> {
-    let mut walk = Walk { shared, policy, settler, looked: TargetLooked::default(), seen: Vanishing::default() };
-    match scope {
-        Scope::Some(ids) => {
-            for id in ids {
     if !shared.near.has_completions()? {
         let known = shared.ledger.completion_counts()?.in_step;
         if known > 0 {
@@ -97,6 +97,10 @@ pub fn walk(
             });
         }
     }
+    let mut walk = Walk { shared, policy, settler, looked: TargetLooked::default(), seen: Vanishing::default() };
+    match scope {
+        Scope::Some(ids) => {
+            for id in ids {
                 let row = shared.ledger.completion(id)?;
                 let Some(print) = walk.print_of(id)? else { continue };
                 let was_there = row.as_ref().is_some_and(|row| row.recorded.sha.is_some());
@@ -111,6 +115,7 @@ pub fn walk(
         Scope::Full { pages, whole, prefix } => walk.all(Some(Objects::new(pages, whole, prefix)))?,
     }
     let mut looked = walk.looked;
+    looked.gone = (walk.seen.files_gone > 0).then(|| Sha256::of(&walk.seen.files));
     walk.seen.judge(&mut looked.vanish);
     // Oldest first: what waits longest is what would be missed most.
     looked.wanted.sort_by_key(|wanted| wanted.print.map_or(0, |print| print.mtime_ns));

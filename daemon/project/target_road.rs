@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::claim::Owner;
+use super::deletions::Deletions;
 use super::error::{CycleError, blocking};
 use super::files::{Rest, Settler};
 use super::shared::Shared;
-use super::target_look::{self, Scope, TargetLooked};
+use super::target_look::{self, Scope, TargetLooked, Wanted};
 use crate::clock::UnixMillis;
 use crate::control::api::Item;
 use crate::names::{Key, TaskId};
@@ -84,6 +85,7 @@ pub struct TargetRoad {
     pub(super) shared: Shared,
     /// Held by the one blocking walk at a time; never contended.
     settler: Arc<Mutex<Settler>>,
+    pub(super) deletions: Deletions,
     pub(super) claimed: Option<(String, String)>,
     pub(super) preconditions: bool,
     unordered: Vec<String>,
@@ -105,9 +107,11 @@ impl TargetRoad {
     /// Nothing looked at yet.
     pub fn new(shared: Shared) -> Self {
         let settler = Settler::new(shared.pace.rest, shared.pace.unsettled, RESTLESS_MAX);
+        let deletions = Deletions::new(shared.pace.rest, shared.pace.unsettled);
         Self {
             shared,
             settler: Arc::new(Mutex::new(settler)),
+            deletions,
             claimed: None,
             preconditions: false,
             unordered: Vec::new(),
@@ -161,6 +165,12 @@ impl TargetRoad {
             blocking(move || Ok(ledger.note_highest(highest)?)).await?;
         }
         self.note_waiting(&looked, &look);
+        // A look at some files by name says nothing of what is gone.
+        let some = matches!(look, Look::Some(_));
+        let whole = some || self.deletions.is_whole(looked.gone, Instant::now());
+        let deleted = look_again_at(&mut looked, whole);
+        let again = Instant::now() + self.shared.pace.rest;
+        self.restless.extend(deleted.into_iter().map(|id| (id, again)));
         self.hold(&mut looked, &look).await?;
         let worked = self.work(side, looked.wanted).await;
         self.finish(side).await?;
@@ -296,4 +306,16 @@ impl TargetRoad {
         });
         Ok(())
     }
+}
+
+/// Takes out what is gone where more may follow; these are looked at again.
+fn look_again_at(looked: &mut TargetLooked, whole: bool) -> Vec<TaskId> {
+    looked.deletions_whole = whole;
+    if whole {
+        return Vec::new();
+    }
+    let is_gone = |wanted: &Wanted| wanted.print.is_none() && wanted.row.is_some();
+    let gone = looked.wanted.iter().filter(|wanted| is_gone(wanted)).map(|wanted| wanted.id).collect();
+    looked.wanted.retain(|wanted| !is_gone(wanted));
+    gone
 }
