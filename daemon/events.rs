@@ -64,9 +64,9 @@ impl Happened {
         Self { level, kind: kind.to_owned(), message, key: None, task: None, error: None, actor: None }
     }
 
-    /// Whether a completion was pushed.
-    pub fn is_push(&self) -> bool {
-        self.kind == "pushed"
+    /// Whether it is of this kind.
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind == kind
     }
 
     /// About an object.

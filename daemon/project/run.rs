@@ -57,6 +57,7 @@ pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
         let force = this.in_force.borrow_and_update().clone();
         if !force.paused {
             let begun = pacing.begin(far);
+            road.expect_target(force.target.as_ref().map(TargetSide::place));
             let cycle = road.cycle(force.source.as_ref(), far);
             let Some(result) = finish(cycle, &this.stop).await else { return Ok(()) };
             let interval = force.source.as_ref().map(|side| side.settings.poll_interval);

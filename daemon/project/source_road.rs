@@ -22,14 +22,17 @@ use crate::events::{Happened, Level};
 use crate::store::listing::{ListingError, Order};
 use crate::sync::action::{HideReason, TaskAction};
 use crate::sync::holds::Vanish;
-use crate::sync::select::Skip;
-use crate::sync::source::{Counts, Ids, decide};
+use crate::sync::select::{OwnTarget, Skip};
+use crate::sync::source::{Counts, Ids, SourcePolicy, decide};
 
 /// Differences decided and reserved at once: one transaction, one look into the bucket.
 const PLAN_BATCH: usize = 1_000;
 
-/// How long the source waits for the target's first listing before it says so.
-const TARGET_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a cycle waits for the first listing of the target; the next cycle goes on waiting.
+const TARGET_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks whether it was listed.
+const TARGET_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Codes of what can be held on this road.
 const HOLD_CODES: [&str; 2] = ["source_empty", "mass_removal"];
@@ -44,13 +47,21 @@ pub struct SourceRoad {
     copies: SourceCopies,
     /// Buckets that were seen to list out of order.
     unordered: Vec<String>,
+    /// Where completions go, if anywhere.
+    target: Option<String>,
 }
 
 impl SourceRoad {
     /// Nothing looked at yet.
     pub fn new(shared: Shared) -> Self {
         let tasks = Arc::new(Mutex::new(TasksRoad::new(shared.clone())));
-        Self { shared, tasks, config: None, copies: SourceCopies::default(), unordered: Vec::new() }
+        Self { shared, tasks, config: None, copies: SourceCopies::default(), unordered: Vec::new(), target: None }
+    }
+
+    /// Where completions go ([`TargetSide::place`](super::target_road::TargetSide::place)): ids that it holds
+    /// completions for are not given to new objects.
+    pub fn expect_target(&mut self, place: Option<String>) {
+        self.target = place;
     }
 
     /// When `tasks.json` must be looked at again.
@@ -140,14 +151,26 @@ impl SourceRoad {
         let root = side.store.root().to_owned();
         let order =
             if self.unordered.contains(&root) { Order::Sort(self.shared.work_dir.clone()) } else { Order::Check };
-        let looked = source_look::look(&self.shared, side, policy(side, config)?, &order).await;
+        let policy = self.policy(side, config).await?;
+        let looked = source_look::look(&self.shared, side, policy.clone(), &order).await;
         let Err(CycleError::Listing(ListingError::OutOfOrder { after })) = &looked else { return looked };
         let text =
             format!("{root} lists out of byte order (at {after}): its listings are sorted on the disk from now on");
         self.shared.tell(Happened::new(Level::Notice, "listing_unordered", text));
         self.unordered.push(root);
         let order = Order::Sort(self.shared.work_dir.clone());
-        source_look::look(&self.shared, side, policy(side, config)?, &order).await
+        source_look::look(&self.shared, side, policy, &order).await
+    }
+
+    /// What decides; objects of targets that the project had before are never tasks either (promise 10).
+    async fn policy(&self, side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, CycleError> {
+        let mut policy = policy(side, config)?;
+        let ledger = self.shared.ledger.clone();
+        let places = blocking(move || Ok(ledger.target_places()?)).await?;
+        let root = format!("{}/", side.store.root());
+        let before = places.iter().filter_map(|place| place.strip_prefix(&root));
+        policy.selection.own_targets.extend(before.map(|prefix| OwnTarget { prefix: prefix.to_owned() }));
+        Ok(policy)
     }
 
     /// Plans and writes down, batch by batch, in listing order.
@@ -161,10 +184,10 @@ impl SourceRoad {
         if total == 0 {
             return Ok(());
         }
+        self.await_target().await?;
         let shared = self.shared.clone();
         let root = side.store.root().to_owned();
         let origin = blocking(move || Ok(shared.ledger.origin(&root)?)).await?;
-        self.await_target(side).await?;
         let mut counts = looked.sealed.counts;
         let mut ids = Ids::after(self.highest().await?);
         let mut spooled = looked.differences.read()?;
@@ -197,35 +220,25 @@ impl SourceRoad {
         failed.map_or(Ok(()), Err)
     }
 
-    /// New ids start above those of the target too (contract C5, promise 17): its first listing comes first. A target
-    /// that was listed by an earlier daemon, and is down now, is not waited for.
-    async fn await_target(&self, side: &SourceSide) -> Result<(), CycleError> {
-        let began = Instant::now();
+    /// The target is listed at the same time: what it holds must be known before the first id is given.
+    async fn await_target(&self) -> Result<(), CycleError> {
+        let Some(place) = self.target.clone() else { return Ok(()) };
+        let end = Instant::now() + TARGET_PATIENCE;
         loop {
-            let Some(target) = self.shared.board.status().target else { return Ok(()) };
-            let place = format!("{}/{}", target.url, target.prefix);
-            if target.poll.last_success_at.is_some() {
-                let ledger = self.shared.ledger.clone();
-                return blocking(move || Ok(ledger.set_meta("target_listed", &place)?)).await;
+            let (ledger, listed) = (self.shared.ledger.clone(), place.clone());
+            if blocking(move || Ok(ledger.is_target_listed(&listed)?)).await? {
+                return Ok(());
             }
-            if target.poll.failures > 0 || began.elapsed() > TARGET_PATIENCE {
-                let ledger = self.shared.ledger.clone();
-                let listed = blocking(move || Ok(ledger.meta("target_listed")?)).await?;
-                if listed.as_ref() == Some(&place) {
-                    return Ok(());
-                }
+            if Instant::now() > end {
                 return Err(CycleError::Blocked {
                     code: "target_not_listed",
                     message: format!(
-                        "{} was never listed, so no ids can be given to objects of {}",
-                        target.url,
-                        side.store.root()
+                        "no ids are given before {place} was listed once: it may hold completions under them"
                     ),
-                    hint: "mend the target first (`lsctl status`): ids that stand there must not be given again"
-                        .to_owned(),
+                    hint: format!("see what `lsctl status {}` says of the target", self.shared.name),
                 });
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(TARGET_LOOK_EVERY).await;
         }
     }
 

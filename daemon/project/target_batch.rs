@@ -17,7 +17,7 @@ use crate::control::api::{Progress, Reason};
 use crate::events::{Happened, Level};
 use crate::names::TaskId;
 use crate::store::StoreErrorKind;
-use crate::sync::action::CompletionAction;
+use crate::sync::action::{CompletionAction, PUSHED};
 
 /// Completions observed, noted, pushed and receipted together: two commits a batch.
 const BATCH: usize = 256;
@@ -128,7 +128,7 @@ impl TargetRoad {
         worked.done += receipts.len() as u64;
         self.map_stale |= !receipts.is_empty();
         self.record(receipts).await?;
-        if told.iter().any(Happened::is_push) {
+        if told.iter().any(|happened| happened.is(PUSHED)) {
             let now = self.shared.now();
             self.shared.board.update(now, |status| {
                 if let Some(target) = &mut status.target {

@@ -84,9 +84,21 @@ impl TargetRoad {
             }
             return Ok(false);
         }
+        self.go_to(side.place()).await?;
         self.preconditions = matches!(found, Claim::Ours { preconditions: true });
         self.claimed = Some(place);
         Ok(true)
+    }
+
+    /// A changed bucket or prefix: every completion goes there, as if it had never been pushed.
+    async fn go_to(&mut self, place: String) -> Result<(), CycleError> {
+        let (ledger, to) = (self.shared.ledger.clone(), place.clone());
+        if blocking(move || Ok(ledger.go_to_target(&to)?)).await? {
+            let text = format!("completions go to {place} now: all of them are pushed there");
+            self.shared.tell(Happened::new(Level::Notice, "target_changed", text));
+            self.map_stale = true;
+        }
+        Ok(())
     }
 
     fn warn_about(&self, found: &Claim, side: &TargetSide) {
@@ -143,7 +155,7 @@ fn owner_hold_id(owner: &Owner) -> String {
 }
 
 fn owner_hold(owner: &Owner, side: &TargetSide, since: UnixMillis) -> HoldRow {
-    let place = format!("{}/{}", side.store.root(), side.prefix());
+    let place = side.place();
     HoldRow {
         id: owner_hold_id(owner),
         code: "target_owned".to_owned(),

@@ -50,6 +50,11 @@ impl TargetSide {
         target_prefix(&self.settings.prefix)
     }
 
+    /// Bucket and prefix in one: `s3://bucket/done/`.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.store.root(), self.prefix())
+    }
+
     /// The key of a completion (contract C18).
     pub fn key(&self, id: TaskId) -> Key {
         Key::new(format!("{}{id}", self.prefix()))
@@ -159,10 +164,9 @@ impl TargetRoad {
             look = Look::Local;
             looked = self.look(side, look.clone()).await?;
         }
-        if let Some(highest) = looked.highest {
-            // Ids of the target count for the next one (C5, promise 17).
-            let ledger = self.shared.ledger.clone();
-            blocking(move || Ok(ledger.note_highest(highest)?)).await?;
+        if look == Look::Full {
+            let (ledger, place, highest) = (self.shared.ledger.clone(), side.place(), looked.highest);
+            blocking(move || Ok(ledger.note_target_listed(&place, highest)?)).await?;
         }
         self.note_waiting(&looked, &look);
         // A look at some files by name says nothing of what is gone.
@@ -283,7 +287,7 @@ impl TargetRoad {
     /// `target.json`, counts, status.
     async fn finish(&mut self, side: &TargetSide) -> Result<(), CycleError> {
         let due = self.map_written.is_none_or(|at| at.elapsed() >= MAP_EVERY);
-        let place = format!("{}/{}", side.store.root(), side.prefix());
+        let place = side.place();
         let write_map = self.map_stale && due;
         let shared = self.shared.clone();
         let (counts, holds) = blocking(move || {

@@ -369,11 +369,14 @@ pub enum CompletionAction {
     Forget,
 }
 
+/// The event kind of a push.
+pub const PUSHED: &str = "pushed";
+
 impl CompletionAction {
     /// The stable event kind.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Push { .. } => "pushed",
+            Self::Push { .. } => PUSHED,
             Self::Adopt => "completion_adopted",
             Self::BringIn => "brought_in",
             Self::Bury => "completion_deleted",

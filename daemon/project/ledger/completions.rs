@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::rows::{self, damaged};
-use super::{Ledger, LedgerError, Reader};
+use super::{Ledger, LedgerError, Reader, set_meta};
 use crate::clock::UnixMillis;
 use crate::names::{ETag, TaskId};
 use crate::sync::action::Dispute;
@@ -41,6 +41,16 @@ pub struct CompletionCounts {
     /// Gone from the target.
     pub missing: u64,
 }
+
+/// The name under which they are kept.
+const TARGET_PLACES: &str = "target_places";
+
+/// The name of the place that was listed whole.
+const TARGET_LISTED: &str = "target_listed";
+
+/// Places that completions went to, remembered so that what stands there is never taken for a task; older ones than
+/// these were changed by hand a hundred times ago.
+const PLACES_MAX: usize = 100;
 
 const COLUMNS: &str =
     "name, state, sha, etag, data_hash, print, disputed_sha, disputed_etag, resolution, begun, reason";
@@ -85,6 +95,53 @@ impl Ledger {
                 ])?;
             }
             Ok(())
+        })
+    }
+
+    /// Completions go to this place (`s3://bucket/done/`) from now on. True if it was another one before: what was in
+    /// step there says nothing of this one, so only what was deleted here stays recorded.
+    pub fn go_to_target(&self, place: &str) -> Result<bool, LedgerError> {
+        let mut places = self.target_places()?;
+        if places.last().is_some_and(|last| last == place) {
+            return Ok(false);
+        }
+        let another = !places.is_empty();
+        places.retain(|known| known != place);
+        places.push(place.to_owned());
+        let surplus = places.len().saturating_sub(PLACES_MAX);
+        let text = serde_json::Value::from(places.split_off(surplus)).to_string();
+        self.transact(|tx| {
+            if another {
+                tx.execute("DELETE FROM completions WHERE state <> 'buried'", [])?;
+                tx.execute("UPDATE completions SET etag = NULL, begun = NULL", [])?;
+            }
+            set_meta(tx, TARGET_PLACES, &text)
+        })?;
+        Ok(another)
+    }
+
+    /// The target was listed whole: no new id is one that it holds a completion for (contract C5).
+    pub fn note_target_listed(&self, place: &str, highest: Option<TaskId>) -> Result<(), LedgerError> {
+        if let Some(highest) = highest {
+            self.note_highest(highest)?;
+        }
+        if self.is_target_listed(place)? {
+            return Ok(());
+        }
+        self.set_meta(TARGET_LISTED, place)
+    }
+
+    /// Whether this place was ever listed whole since completions go there.
+    pub fn is_target_listed(&self, place: &str) -> Result<bool, LedgerError> {
+        Ok(self.meta(TARGET_LISTED)?.is_some_and(|listed| listed == place))
+    }
+
+    /// Every place that completions went to, the present one last.
+    pub fn target_places(&self) -> Result<Vec<String>, LedgerError> {
+        let Some(text) = self.meta(TARGET_PLACES)? else { return Ok(Vec::new()) };
+        serde_json::from_str(&text).map_err(|error| LedgerError::Damaged {
+            path: self.path.display().to_string(),
+            detail: format!("{TARGET_PLACES}: {error}"),
         })
     }
 
