@@ -1,1 +1,78 @@
-fn main() {}
+//! `labelsyncd` and `lsctl` as an operator meets them: wrong settings, reloads, restarts, guards, a busy Label Studio.
+//!
+//! Promise: the real programs, on directories that stand for buckets; no server, no network.
+//! Not here: S3 (`main_job.rs`), the socket's protocol (`control.rs`), what settings may say (`settings.rs`).
+
+#[path = "daemon/changes.rs"]
+mod changes;
+#[path = "daemon/guards.rs"]
+mod guards;
+#[path = "daemon/label_studio.rs"]
+mod label_studio;
+#[path = "daemon/operator.rs"]
+mod operator;
+#[path = "daemon/service.rs"]
+mod service;
+#[path = "daemon/startup.rs"]
+mod startup;
+mod support;
+#[path = "daemon/users.rs"]
+mod users;
+
+use std::process::ExitCode;
+
+/// Most tests wait most of the time.
+const AT_ONCE: usize = 8;
+
+macro_rules! add {
+    ($trials:ident: $($module:ident::$name:ident),* $(,)?) => {$(
+        $trials.test_unless(stringify!($name), || None, $module::$name);
+    )*};
+}
+
+fn main() -> ExitCode {
+    support::trials_at_once(Some(AT_ONCE), |trials| {
+        add!(trials:
+            startup::l85_wrong_settings_are_said_all_at_once,
+            startup::check_reads_and_changes_nothing,
+            startup::wrong_arguments_are_a_usage_error,
+            startup::without_a_daemon_lsctl_says_how_to_start_it,
+            startup::one_daemon_a_state_directory_and_a_project,
+            startup::init_then_check_then_run,
+            changes::l56_a_reload_takes_a_good_file_and_refuses_a_bad_one,
+            changes::a_reload_starts_and_stops_projects,
+            changes::pause_lasts_over_a_restart,
+            changes::l55_a_change_is_durable_when_it_is_acknowledged,
+            changes::events_and_log_hold_each_thing_once_in_the_same_words,
+            service::l81_ready_comes_although_the_bucket_is_down,
+            guards::l08_a_project_directory_that_is_missing_is_waited_for,
+            guards::l08_without_its_marker_nothing_is_written_or_pushed,
+            guards::l08_an_empty_directory_in_its_place_is_not_the_project,
+            guards::l03_a_mass_removal_is_held_until_it_is_accepted,
+            guards::l02_an_empty_listing_is_held,
+            guards::l01_a_missing_bucket_is_no_empty_one,
+            guards::l03_a_mass_deletion_of_completions_is_held,
+            guards::l08_without_its_directory_no_completion_counts_as_deleted,
+            guards::c05_ids_that_the_target_holds_completions_for_are_not_given,
+            guards::l10_one_bucket_for_both_directions_feeds_nothing_back,
+            label_studio::c10_a_label_config_that_is_missing_or_wrong_adds_nothing,
+            label_studio::c02_a_torn_tasks_json_is_never_overwritten,
+            label_studio::c02_a_torn_source_json_holds_adding,
+            label_studio::c08_what_label_studio_loses_comes_back_and_what_a_user_deletes_stays_away,
+            label_studio::c09_an_import_under_our_id_moves_ours,
+            operator::status_says_what_an_operator_asks,
+            operator::shell_completion_is_printed_without_a_daemon,
+        );
+        trials.test_unless(
+            "sync_draws_a_bar_on_a_terminal",
+            operator::no_script,
+            operator::sync_draws_a_bar_on_a_terminal,
+        );
+        trials.test_unless("l89_files_stay_label_studios", users::not_root, users::l89_files_stay_label_studios);
+        trials.test_unless(
+            "l89_a_daemon_that_cannot_keep_the_owner_refuses",
+            users::not_root,
+            users::l89_a_daemon_that_cannot_keep_the_owner_refuses,
+        );
+    })
+}

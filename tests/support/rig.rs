@@ -145,6 +145,11 @@ impl Rig {
     /// Starts the daemon and waits until it answers.
     pub fn start(&mut self) {
         self.spawn();
+        self.until_answer();
+    }
+
+    /// Waits until the daemon answers.
+    pub fn until_answer(&mut self) {
         let answered = until("the daemon answers", PATIENCE, || {
             if self.is_over() {
                 return Some(false);
@@ -156,10 +161,15 @@ impl Rig {
 
     /// Starts the daemon without waiting for anything.
     pub fn spawn(&mut self) {
+        let config = self.config().display().to_string();
+        self.spawn_with(&["--config", &config]);
+    }
+
+    /// The same with other arguments.
+    pub fn spawn_with(&mut self, words: &[&str]) {
         assert!(self.child.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.path("log")).expect("opened");
-        let config = self.config().display().to_string();
-        let mut command = self.labelsyncd(&["--config", &config]);
+        let mut command = self.labelsyncd(words);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
         self.child = Some(child);
     }

@@ -1,0 +1,184 @@
+//! Settings that change while the daemon runs, and what lasts over its end.
+
+use std::collections::BTreeMap;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::rig::{IMAGE_CONFIG, PATIENCE, Rig, tasks_of, until};
+
+fn two_objects(regex: &str) -> Rig {
+    let rig = Rig::local(regex);
+    rig.put("a.png", "a picture");
+    rig.put("b.jpg", "a picture");
+    rig
+}
+
+fn until_said(rig: &Rig, words: &str) {
+    until(words, PATIENCE, || rig.ok(&["events"]).contains(words).then_some(()));
+}
+
+pub fn l56_a_reload_takes_a_good_file_and_refuses_a_bad_one() {
+    let mut rig = two_objects(r".*\.png");
+    rig.start();
+    rig.until_tasks(1);
+    let pid = rig.pid();
+
+    rig.settings(&rig.local_project("cats", ".*"));
+    rig.signal(Signal::HUP);
+    rig.until_tasks(2);
+    until_said(&rig, "settings read again: 0 projects started, 0 stopped, 1 changed");
+
+    // Bad: the old ones stay, and every problem is said.
+    rig.settings(&(rig.local_project("cats", "(") + "on_deletedd = \"keep\"\n"));
+    rig.signal(Signal::HUP);
+    for problem in ["projects.cats.source.regex: ", "projects.cats.target.on_deletedd: "] {
+        until(problem, PATIENCE, || {
+            let events = rig.ok(&["events", "--since", "0"]);
+            events.contains(problem).then_some(())
+        });
+    }
+    assert!(rig.log().contains("ERROR projects.cats.source.regex: "), "the log says it too");
+    let refused = rig.lsctl(&["reload"]);
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    for words in ["nothing was changed", "projects.cats.source.regex", "projects.cats.target.on_deletedd"] {
+        assert!(refused.err.contains(words), "{}", refused.err);
+    }
+    assert_eq!(rig.sync(), 0);
+    assert_eq!(rig.tasks().len(), 2, "the old settings are in force");
+
+    rig.settings(&rig.local_project("cats", r".*\.jpg"));
+    assert_eq!(rig.ok(&["reload"]), "settings read again: 0 projects started, 0 stopped, 1 changed\n");
+    rig.until_tasks(1);
+    assert_eq!(rig.tasks().keys().next(), Some(&1), "under its old id");
+    assert_eq!(rig.pid(), pid);
+}
+
+pub fn a_reload_starts_and_stops_projects() {
+    let mut rig = two_objects(".*");
+    rig.start();
+    rig.until_tasks(2);
+    rig.project("dogs", IMAGE_CONFIG);
+    let both = rig.local_project("cats", ".*") + &rig.local_project("dogs", ".*").replace("\"done\"", "\"dogs\"");
+    rig.settings(&both);
+    assert_eq!(rig.ok(&["reload"]), "settings read again: 1 projects started, 0 stopped, 0 changed\n");
+    until("the second project's tasks", PATIENCE, || (tasks_of(&rig.path("dogs")).len() == 2).then_some(()));
+    let which = rig.lsctl(&["pause"]);
+    assert_eq!(which.code, 2);
+    assert!(which.err.contains("cats, dogs"), "{}", which.err);
+
+    rig.settings(&rig.local_project("cats", ".*"));
+    assert_eq!(rig.ok(&["reload"]), "settings read again: 0 projects started, 1 stopped, 0 changed\n");
+    assert_eq!(rig.lsctl(&["status", "dogs"]).code, 2);
+    rig.put("c.png", "a picture");
+    rig.until_tasks(3);
+    assert_eq!(tasks_of(&rig.path("dogs")).len(), 2, "it is left alone, as it is");
+
+    // Back again: the ids that it had.
+    rig.settings(&both);
+    rig.ok(&["reload"]);
+    until("the third task", PATIENCE, || (tasks_of(&rig.path("dogs")).len() == 3).then_some(()));
+}
+
+pub fn pause_lasts_over_a_restart() {
+    let mut rig = two_objects(".*");
+    rig.start();
+    rig.until_tasks(2);
+    assert_eq!(rig.ok(&["pause"]), "cats is paused\n");
+    rig.kill();
+    rig.put("c.png", "a picture");
+    rig.start();
+    assert_eq!(rig.status()["state"], "paused");
+    assert_eq!(rig.sync(), 7, "there is nothing to wait for");
+    let saved = rig.label(0, "cat");
+    // Three polls.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(rig.tasks().len(), 2);
+    assert!(!rig.path("out/done/0").exists());
+    assert_eq!(rig.ok(&["resume"]), "cats is resumed\n");
+    rig.until_tasks(3);
+    rig.until_pushed(0, &saved);
+    rig.until_status("ok", |status| status["state"] == "ok");
+    rig.kill();
+    rig.start();
+    rig.until_status("ok after a restart", |status| status["state"] == "ok");
+}
+
+pub fn l55_a_change_is_durable_when_it_is_acknowledged() {
+    let mut rig = two_objects(".*");
+    rig.start();
+    let regexes = [r".*\.png", r".*\.jpg", ".*", "nothing", r"[ab]\.(png|jpg)"];
+    for regex in regexes {
+        rig.ok(&["set-source", "--regex", regex, "--poll-interval", "2s"]);
+        rig.kill();
+        rig.start();
+        let shown = rig.json(&["show"]);
+        let setting = |key: &str| {
+            let settings = shown["settings"].as_array().expect("a list");
+            settings.iter().find(|setting| setting["key"] == key).expect("shown").clone()
+        };
+        assert_eq!(setting("source.regex")["value"], regex);
+        assert_eq!(setting("source.regex")["origin"], "lsctl");
+        assert_eq!(setting("source.poll_interval")["origin"], "lsctl");
+    }
+    rig.until_tasks(2);
+    assert_eq!(rig.sync(), 0);
+    let ids: Vec<u64> = rig.tasks().into_keys().collect();
+    assert_eq!(ids, [0, 1], "nothing is renumbered");
+
+    // An invalid value, and a dry run, leave the old one in force.
+    let invalid = rig.lsctl(&["set-source", "--regex", "("]);
+    assert_eq!(invalid.code, 2);
+    assert!(invalid.err.contains("source.regex"), "{}", invalid.err);
+    rig.ok(&["set-source", "--regex", "nothing", "--dry-run"]);
+    rig.kill();
+    rig.start();
+    assert!(rig.ok(&["show"]).contains(r"[ab]\\.(png|jpg)"));
+    rig.ok(&["reset", "source.regex"]);
+    assert!(!rig.ok(&["show"]).contains(r"[ab]"));
+}
+
+pub fn events_and_log_hold_each_thing_once_in_the_same_words() {
+    let mut rig = two_objects(".*");
+    rig.put("c\n<0>forged ERROR line.png", "a picture");
+    rig.start();
+    rig.until_tasks(3);
+    let saved = rig.label(0, "cat");
+    rig.until_pushed(0, &saved);
+    // Python's `.` is no newline.
+    rig.ok(&["set-source", "--regex", r".*\.png"]);
+    rig.until_tasks(1);
+    rig.ok(&["set-source", "--regex", ".*"]);
+    rig.until_tasks(3);
+    rig.ok(&["pause"]);
+    assert_eq!(rig.ok(&["pause"]), "cats was paused already\n");
+    rig.ok(&["resume"]);
+    assert_eq!(rig.sync(), 0);
+
+    let lines = rig.ok(&["--json", "events"]);
+    let events: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    for event in &events {
+        *told.entry(event["message"].as_str().expect("text").to_owned()).or_default() += 1;
+    }
+    for once in
+        ["+ task 0 <- a.png", "+ task 1 <- b.jpg", "> completion 0", "paused by an operator", "resumed by an operator"]
+    {
+        assert_eq!(told.get(once), Some(&1), "{once}: {told:#?}");
+    }
+    assert_eq!(told[r"+ task 2 <- c\n<0>forged ERROR line.png"], 1);
+    assert_eq!(told["- task 1 <- b.jpg (deselected, id kept)"], 1);
+    assert_eq!(told["+ task 1 <- b.jpg (back under its id)"], 1);
+    assert!(told.contains_key(r#"source.regex: ".*" → ".*\\.png""#), "{told:#?}");
+    let log = rig.log();
+    assert_eq!(log.lines().count(), events.len(), "each event is one line, and nothing else is said:\n{log}");
+    for (message, count) in &told {
+        let line = |line: &&str| [" project=", " kind="].iter().any(|next| line.contains(&format!(" {message}{next}")));
+        let lines = log.lines().filter(line).count();
+        assert_eq!(lines, *count, "{message}\n{log}");
+    }
+    let people = rig.ok(&["events"]);
+    assert_eq!(people.lines().count(), events.len());
+    let seqs: Vec<_> = events.iter().map(|event| event["seq"].clone()).collect();
+    assert_eq!(seqs, (1..=events.len()).map(|seq| json!(seq)).collect::<Vec<_>>());
+}
