@@ -9,6 +9,8 @@ mod blobs;
 mod bucket;
 #[path = "main_job/completions.rs"]
 mod completions;
+#[path = "main_job/existing.rs"]
+mod existing;
 #[path = "main_job/json_tasks.rs"]
 mod json_tasks;
 mod support;
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
             blobs::a_thousand_objects_are_tasks_under_lasting_ids,
             completions::l20_a_saved_completion_is_in_the_target_byte_for_byte_and_never_torn,
             completions::what_others_put_or_take_is_brought_in_disputed_or_listed,
+            existing::the_ids_of_label_studios_own_s3_storage_stay_with_their_keys,
+            existing::the_documentations_lines_make_a_project_that_runs,
             json_tasks::l05_one_bad_object_does_not_stop_the_others,
         );
     })
