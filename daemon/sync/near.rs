@@ -72,6 +72,8 @@ fn present(id: TaskId, hash: Sha256, known: &KnownTask, state: TaskState) -> Opt
         TaskState::Hidden | TaskState::Retired => Some(NearAction::Yield(id)),
         // What has to be written again is not what stands there: ours may, which has moved away.
         TaskState::Foreign if same || !known.settled => None,
+        // Ours, which Label Studio had listed under this id before it moved away.
+        TaskState::Foreign if older => Some(NearAction::Rewrite(id)),
         TaskState::Foreign => Some(NearAction::ForeignChanged(id)),
         TaskState::Spent => Some(NearAction::Foreign(id)),
     }
@@ -133,6 +135,7 @@ mod tests {
         assert_eq!(table(Hidden, true, true, Some("other"), Has), "id_reused");
         assert_eq!(table(Foreign, true, true, Some("other"), Has), "import_changed");
         assert_eq!(table(Foreign, true, false, Some("other"), Has), "-");
+        assert_eq!(table(Foreign, true, true, Some("old"), Has), "task_rewritten");
         assert_eq!(table(Spent, true, true, Some("other"), Has), "import_seen");
     }
 

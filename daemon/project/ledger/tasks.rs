@@ -138,7 +138,8 @@ impl Ledger {
     pub fn task_facts(&self, id: TaskId) -> Result<TaskFacts, LedgerError> {
         let Some(task) = self.known_task(id)? else { return Ok(TaskFacts::default()) };
         let present = matches!(task.state, TaskState::Live | TaskState::Foreign).then_some(task.data_hash);
-        let mut hashes = task.older;
+        // What an import's id stood for before was another task.
+        let mut hashes = if task.state == TaskState::Foreign { Vec::new() } else { task.older };
         hashes.push(task.data_hash);
         Ok(TaskFacts { known: true, present, hashes })
     }
@@ -350,6 +351,11 @@ fn near_one(
             )?;
             foreign(tx, id, change)?;
             tx.execute("UPDATE tasks SET origin = ?2, key = ?3 WHERE id = ?1", (sql_id(to), key.0, key.1))?;
+            // Label Studio may have listed ours under this id, and write it back from memory.
+            tx.execute(
+                "INSERT INTO older (id, data_hash, nth) SELECT ?1, data_hash, 1 FROM tasks WHERE id = ?2",
+                [id, sql_id(to)],
+            )?;
             Ok(Some(Moved { from, to }))
         }
         NearAction::Yield(_) => {
@@ -366,7 +372,7 @@ fn near_one(
     }
 }
 
-/// The id is Label Studio's own task as it stands in the file; what it stood for before is no explanation for anything.
+/// The id is Label Studio's own task as it stands in the file; what it stood for before explains nothing.
 fn foreign(tx: &Transaction, id: i64, change: &NearChange) -> rusqlite::Result<()> {
     let Some((body, hash, url)) = &change.file else { return Ok(()) };
     tx.prepare_cached("DELETE FROM older WHERE id = ?1")?.execute([id])?;
