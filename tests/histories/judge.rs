@@ -52,16 +52,14 @@ pub fn always(world: &World) -> Verdict {
 /// No id for two keys, no second id for a key, no id of an import for a key.
 fn ids(world: &World) -> Verdict {
     let label_studio = world.label_studio();
+    if let Some((id, import, key)) = label_studio.taken.first() {
+        return Err(format!("id {id} was {import:?}'s and was given to {key:?}"));
+    }
     let mut ids_of: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for (id, stood) in &label_studio.stood {
         let keys: BTreeSet<&str> = stood.iter().filter_map(key_of).collect();
         hold!(keys.len() <= 1, "id {id} stood for {keys:?}");
         keys.into_iter().for_each(|key| ids_of.entry(key).or_default().push(*id));
-        let Some(last_key) = stood.iter().rposition(|who| key_of(who).is_some()) else { continue };
-        let looked_at = world.looked_at.get(id).map(Vec::as_slice).unwrap_or_default();
-        for import in stood[..last_key].iter().filter(|who| key_of(who).is_none()) {
-            hold!(!looked_at.contains(import), "id {id} was {import:?}'s and is {:?}'s now", stood[last_key]);
-        }
     }
     for (key, ids) in ids_of {
         let taken = |id: &&u64| label_studio.stood[*id].iter().any(|who| key_of(who).is_none());

@@ -101,8 +101,10 @@ pub struct LabelStudio {
     pub stood: BTreeMap<u64, Vec<Who>>,
     /// What the daemon put into `completions/`.
     pub brought: Vec<Brought>,
-    /// Data that a cycle has seen in `tasks.json`.
-    pub looked_at: BTreeSet<String>,
+    /// Data that a cycle has seen in `tasks.json`, by id.
+    pub looked_at: BTreeMap<u64, Vec<Value>>,
+    /// Ids that the daemon gave to a key, and whose import they were when it had seen them last.
+    pub taken: Vec<(u64, Who, Who)>,
 }
 
 /// A completion that the daemon put into `completions/`.
@@ -130,7 +132,8 @@ impl LabelStudio {
             versions: BTreeMap::new(),
             stood: BTreeMap::new(),
             brought: Vec::new(),
-            looked_at: BTreeSet::new(),
+            looked_at: BTreeMap::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -167,6 +170,26 @@ impl LabelStudio {
             if stood.last() != Some(&who) {
                 stood.push(who);
             }
+        }
+    }
+
+    /// The daemon has replaced `tasks.json`, in which this stood.
+    pub fn replaced(&mut self, before: &BTreeMap<u64, Value>) {
+        for (id, task) in self.tasks().unwrap_or_default() {
+            let who = Who::of_data(&task["data"]);
+            let gave = matches!(who, Who::Key(_)) && before.get(&id).is_none_or(|was| was["data"] != task["data"]);
+            let seen = self.looked_at.get(&id).and_then(|seen| seen.last()).map(Who::of_data);
+            if let Some(import @ Who::Import(_)) = seen.filter(|_| gave) {
+                self.taken.push((id, import, who));
+            }
+        }
+        self.observe();
+    }
+
+    /// A cycle looks at `tasks.json`.
+    pub fn look_at(&mut self, tasks: &BTreeMap<u64, Value>) {
+        for (id, task) in tasks {
+            self.looked_at.entry(*id).or_default().push(task["data"].clone());
         }
     }
 
@@ -215,8 +238,9 @@ impl LabelStudio {
 
     /// What no cycle has seen yet is lost with it.
     fn lose(&mut self) {
-        for import in self.imports.values_mut().filter(|import| !self.looked_at.contains(&import.data.to_string())) {
-            import.deleted = true;
+        for import in self.imports.values_mut() {
+            let seen = self.looked_at.get(&import.id).is_some_and(|data| data.contains(&import.data));
+            import.deleted |= !seen;
         }
         for file in ["tasks.json", "source.json"] {
             let _none = fs::remove_file(self.project.join(file));

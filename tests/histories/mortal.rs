@@ -188,16 +188,17 @@ impl Near for MortalNear {
             Some(Meanwhile { when: When::Into, .. }) => self.label_studio().hold_tasks(),
             Some(Meanwhile { when: When::After | When::Listing, .. }) | None => {}
         }
+        let before = self.label_studio().tasks().unwrap_or_default();
         let written = self.inner.write_tasks(base, edits);
         if written.is_ok() {
             self.label_studio().listed_last = false;
+            self.label_studio().replaced(&before);
         }
         match meanwhile {
             Some(Meanwhile { when: When::Into, what }) => self.label_studio().act(what, true),
             Some(Meanwhile { when: When::After | When::Listing, what }) => self.label_studio().act(what, false),
             Some(Meanwhile { when: When::Before, .. }) | None => {}
         }
-        self.label_studio().observe();
         self.gap()?;
         written
     }

@@ -152,3 +152,13 @@ fn l12_a_push_without_receipt_is_not_replaced_by_another_tasks() {
         [Put(0, 7), Source(true), Import, Label(2, 0), PutLost(3), Target(1), DeleteAll, ImportUrl(2), Label(2, 3)];
     ends_well(false, &ops);
 }
+
+/// Label Studio listed our task under the id of an import that was still in the displaced file; ours moved, and Label
+/// Studio wrote it back from memory: the import was lost, and our task stood there twice.
+#[test]
+fn c09_ours_written_back_under_the_id_it_has_left_is_taken_out_again() {
+    let ops = [Import, Source(true), Meanwhile(When::Into, Act::Import), Put(0, 5), Source(true), List, Source(true)];
+    for blobs in [true, false] {
+        ends_well(blobs, &[ops.as_slice(), &[Delete(0), Source(true)]].concat());
+    }
+}

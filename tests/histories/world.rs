@@ -82,8 +82,6 @@ pub struct World {
     pub touched: BTreeMap<u64, Vec<Vec<u8>>>,
     /// Disputes that a person ended, by id.
     pub resolved: Vec<u64>,
-    /// Who stood in `tasks.json` when a cycle looked at it.
-    pub looked_at: BTreeMap<u64, Vec<crate::label_studio::Who>>,
     /// The operator ever let objects be deleted with their completions.
     pub ever_deleted_objects: bool,
     /// The operator ever had completions of the target left there.
@@ -128,7 +126,6 @@ impl World {
             target_settings: target_settings(),
             touched: BTreeMap::new(),
             resolved: Vec::new(),
-            looked_at: BTreeMap::new(),
             ever_deleted_objects: false,
             ever_kept: false,
             ever_without_copies: false,
@@ -335,13 +332,8 @@ impl World {
         let tasks = self.label_studio().tasks().unwrap_or_default();
         let running = self.running.as_mut().unwrap();
         let answer = self.runtime.block_on(running.source.cycle(Some(&side), far));
-        for (id, task) in tasks.iter().filter(|_| answer.is_ok()) {
-            let who = crate::label_studio::Who::of_data(&task["data"]);
-            self.label_studio.lock().unwrap().looked_at.insert(task["data"].to_string());
-            let looked_at = self.looked_at.entry(*id).or_default();
-            if looked_at.last() != Some(&who) {
-                looked_at.push(who);
-            }
+        if answer.is_ok() {
+            self.label_studio().look_at(&tasks);
         }
         self.explained("source", answer)
     }
