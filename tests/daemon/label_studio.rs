@@ -61,7 +61,9 @@ impl LabelStudio {
 fn urls(rig: &Rig) -> BTreeMap<u64, String> {
     let url = |(id, task): (u64, Value)| {
         let url = task["data"]["image"].as_str().expect("a URL");
-        (id, url.rsplit('/').next().expect("a name").to_owned())
+        // A file's URL has the directory after the name.
+        let path = url.split('?').next().expect("a path");
+        (id, path.rsplit('/').next().expect("a name").to_owned())
     };
     rig.tasks().into_iter().map(url).collect()
 }
