@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use labelsync::names::{ETag, Key, TaskId};
+use labelsync::project::copies::{Copies, CopyLimits};
 use labelsync::project::directory::Directory;
 use labelsync::project::files::{Contents, Fingerprint};
 use labelsync::project::ledger::Ledger;
@@ -141,6 +142,20 @@ impl Near for MortalNear {
     fn source_map(&self) -> Result<SourceMap, NearError> {
         self.gap()?;
         self.inner.source_map()
+    }
+
+    fn copy_url(&self, key: &Key) -> String {
+        self.inner.copy_url(key)
+    }
+
+    fn copies(&self, limits: CopyLimits) -> Result<Copies, NearError> {
+        self.gap()?;
+        self.inner.copies(limits)
+    }
+
+    fn has_completions(&self) -> Result<bool, NearError> {
+        self.gap()?;
+        self.inner.has_completions()
     }
 
     fn label_config(&self) -> Result<(String, Fingerprint), NearError> {
