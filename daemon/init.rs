@@ -30,7 +30,7 @@ pub struct InitArgs {
     /// What Label Studio's own command line says; it means nothing here
     #[arg(long, hide = true)]
     pub init: bool,
-    /// Type of the source storage: s3, local
+    /// Type of the source storage: s3, gcs, local
     #[arg(short = 's', long, value_name = "TYPE")]
     pub source: Option<String>,
     /// The source's bucket (local: directory)
@@ -39,7 +39,7 @@ pub struct InitArgs {
     /// The source's parameters, such as '{"prefix": "in/", "regex": ".*", "use_blob_urls": true}'
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub source_params: Option<String>,
-    /// Type of the target storage: s3-completions, local
+    /// Type of the target storage: s3-completions, gcs-completions, local
     #[arg(short = 't', long, value_name = "TYPE")]
     pub target: Option<String>,
     /// The target's bucket (local: directory)

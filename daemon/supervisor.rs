@@ -293,8 +293,7 @@ impl Supervisor {
         running.board.set_paused(now, force.paused);
         let current = self.current();
         let has = current.settings.projects.get(name).is_some_and(|project| project.label_studio_has_credentials);
-        let cloud =
-            force.source.as_ref().filter(|side| side.settings.use_blob_urls && side.store.root().contains("s3://"));
+        let cloud = force.source.as_ref().filter(|side| side.settings.has_cloud_urls());
         match cloud {
             Some(side) if !has => {
                 running.board.warn(now, needs_credentials(name, side.store.root()));
@@ -328,13 +327,18 @@ const NEEDS_CREDENTIALS: &str = "label_studio_needs_credentials";
 
 /// 0.8.md, section 7: without them Label Studio's task list answers 500.
 pub fn needs_credentials(name: &ProjectName, root: &str) -> Reason {
+    let give = if root.starts_with("gs://") {
+        "GOOGLE_APPLICATION_CREDENTIALS with a service account's key file (URLs are signed with it)"
+    } else {
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_REGION"
+    };
     Reason {
         code: NEEDS_CREDENTIALS.to_owned(),
         message: format!(
             "Label Studio itself must be able to read {root}: without credentials in its own environment its task list answers 500"
         ),
         hint: format!(
-            "give Label Studio's service AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_REGION, then set \
+            "give Label Studio's service {give}, then set \
              `label_studio_has_credentials = true` in [projects.{name}]"
         ),
     }

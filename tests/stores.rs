@@ -1,12 +1,16 @@
-//! The contract of stores, and what S3 does when the network or the server does not.
+//! The contract of stores, and what S3 and GCS do when the network or the server does not.
 //!
-//! Promise: one contract for every kind: memory, directory, S3 on moto, S3 on SeaweedFS.
+//! Promise: one contract for every kind: memory, directory, S3 on moto, S3 on SeaweedFS, GCS on fake-gcs-server.
 //! Not here: whole projects.
 
 #[path = "stores/contract.rs"]
 mod contract;
 #[path = "stores/errors.rs"]
 mod errors;
+#[path = "stores/gcs.rs"]
+mod gcs;
+#[path = "stores/gcs_errors.rs"]
+mod gcs_errors;
 #[path = "stores/s3.rs"]
 mod s3;
 mod support;
@@ -14,6 +18,7 @@ mod support;
 use std::process::ExitCode;
 
 use labelsync::store::StoreErrorKind;
+use labelsync::store::gcs::GcsStore;
 use labelsync::store::local::LocalStore;
 use labelsync::store::memory::MemoryStore;
 use labelsync::store::s3::S3Store;
@@ -32,13 +37,18 @@ macro_rules! contract {
             let dir = tempfile::tempdir().expect("a directory");
             contract::$name(&LocalStore::open(dir.path()).expect("a store"), &LOCAL).await;
         });
-        for kind in Kind::ALL {
+        for kind in Kind::S3 {
             $trials.test_on(kind, stringify!($name), move |server| async move {
                 let settings = server.settings(&server.new_bucket().await);
                 let store = S3Store::connect(&settings).await.expect("a store");
                 contract::$name(&store, differences(kind)).await;
             });
         }
+        $trials.test_on(Kind::Gcs, stringify!($name), |server| async move {
+            let settings = server.gcs_settings(&server.new_bucket().await);
+            let store = GcsStore::connect(&settings).await.expect("a store");
+            contract::$name(&store, &GCS).await;
+        });
     )*};
 }
 
@@ -60,6 +70,8 @@ fn main() -> ExitCode {
         );
         s3::add(trials);
         errors::add(trials);
+        gcs::add(trials);
+        gcs_errors::add(trials);
     })
 }
 
@@ -84,9 +96,17 @@ const SEAWEEDFS: Differences = Differences {
     refuses_with: None,
 };
 
+/// Google has no objects of these names, and no URL can carry them.
+const GCS: Differences = Differences {
+    cannot_hold: |key| matches!(key, "." | ".."),
+    lists_directories_first: false,
+    refuses_with: Some(StoreErrorKind::UnsupportedKey),
+};
+
 fn differences(kind: Kind) -> &'static Differences {
     match kind {
         Kind::Moto => &MOTO,
         Kind::SeaweedFs => &SEAWEEDFS,
+        Kind::Gcs => &GCS,
     }
 }

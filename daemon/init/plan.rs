@@ -13,7 +13,7 @@ use crate::names::printable;
 use crate::project::label_config::LabelConfig;
 use crate::settings::check::{self, Report};
 use crate::settings::file::{self, Origin, Raw, RawProject, Table};
-use crate::settings::{Problem, StoreSettings, atomic};
+use crate::settings::{Problem, atomic};
 
 /// Settings are for everybody to read: no secret stands in them.
 const SETTINGS_MODE: u32 = 0o644;
@@ -311,7 +311,7 @@ fn check_merged(
     // Where Label Studio needs credentials of its own is said by the check; without a bucket there is nothing to say.
     let bucket = settings.is_some_and(|settings| {
         let source = settings.projects.get(&request.name).and_then(|project| project.source.as_ref());
-        source.is_some_and(|source| matches!(source.store, StoreSettings::S3(_)))
+        source.is_some_and(|source| source.store.is_cloud())
     });
     let asked = bucket && request.source.is_some();
     report.warnings.extend(

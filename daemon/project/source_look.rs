@@ -18,7 +18,7 @@ use super::strict_json::BodyRules;
 use super::validate::{TaskLimits, blob_task, check_task, task_from_object};
 use crate::control::api::Progress;
 use crate::names::Key;
-use crate::settings::{BlobUrl, SourceSettings};
+use crate::settings::{BlobUrl, SourceSettings, StoreSettings};
 use crate::store::listing::{self, ListingError, Order};
 use crate::store::{Listed, Store, StoreErrorKind};
 use crate::sync::action::Form;
@@ -64,13 +64,11 @@ pub fn policy(side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, C
     let own_targets = side.targets.iter().filter(|(root, _)| root == side.store.root());
     let own_targets = own_targets.map(|(_, prefix)| OwnTarget { prefix: prefix.clone() }).collect();
     let selection = Selection {
-        scope: Scope::directory(&settings.prefix, settings.recursive),
+        scope: scope(settings),
         regex: settings.regex.clone(),
         exclude: settings.exclude.clone(),
         own_targets,
-        cloud_urls: settings.use_blob_urls
-            && settings.blob_url == BlobUrl::Cloud
-            && side.store.root().starts_with("s3://"),
+        cloud_urls: settings.has_cloud_urls(),
     };
     Ok(SourcePolicy {
         selection,
@@ -80,6 +78,22 @@ pub fn policy(side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, C
         limit: VanishLimit { percent: settings.max_removed.percent, hold_empty: true },
         copies: settings.create_local_copy,
     })
+}
+
+/// What a prefix means is the provider's, as Label Studio takes it (C25).
+fn scope(settings: &SourceSettings) -> Scope {
+    match settings.store {
+        StoreSettings::S3(_) | StoreSettings::Local { .. } => Scope::directory(&settings.prefix, settings.recursive),
+        StoreSettings::Gcs(_) => Scope::plain(&settings.prefix, settings.recursive),
+    }
+}
+
+/// Which encodings a JSON task may have, as Label Studio reads it from this provider.
+fn body_rules(settings: &SourceSettings) -> BodyRules {
+    match settings.store {
+        StoreSettings::S3(_) | StoreSettings::Local { .. } => BodyRules::Utf8,
+        StoreSettings::Gcs(_) => BodyRules::AnyUnicode,
+    }
 }
 
 /// Every blob's task looks the same: whether Label Studio takes it is known before the first is written (C10).
@@ -236,11 +250,11 @@ async fn read_task(side: &SourceSide, config: &Arc<LabelConfig>, listed: &Listed
         Err(error) if error.kind == StoreErrorKind::ObjectMissing => return Ok(Content::Unread),
         Err(error) => return Err(error.into()),
     };
-    let config = config.clone();
+    let (config, rules) = (config.clone(), body_rules(&side.settings));
     // Parsing up to 16 MiB is no work for the threads that talk to the network.
     blocking(move || {
         let etag = object.etag.clone();
-        Ok(match task_from_object(&object.bytes, BodyRules::Utf8, &config, &limits) {
+        Ok(match task_from_object(&object.bytes, rules, &config, &limits) {
             Ok(task) => Content::Task { body: Some(task.to_stored().to_owned()), data_hash: task.data_hash, etag },
             Err(rejected) => bad(rejected.code, rejected.to_string(), etag),
         })

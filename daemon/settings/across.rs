@@ -53,6 +53,10 @@ fn parts(store: &StoreSettings, prefix: &str) -> Vec<String> {
             let endpoint = s3.endpoint.as_deref().unwrap_or_default().to_ascii_lowercase();
             [format!("s3 {endpoint}"), s3.bucket.clone()].into_iter().chain(levels).collect()
         }
+        StoreSettings::Gcs(gcs) => {
+            let endpoint = gcs.endpoint.as_deref().unwrap_or_default().to_ascii_lowercase();
+            [format!("gcs {endpoint}"), gcs.bucket.clone()].into_iter().chain(levels).collect()
+        }
         StoreSettings::Local { path } => {
             let path = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
             std::iter::once("local".to_owned()).chain(path).chain(levels).collect()

@@ -205,10 +205,9 @@ fn data_key(section: &mut Section<'_>) -> Option<String> {
     Some(key.to_owned())
 }
 
-/// With `s3://` URLs in tasks, Label Studio itself asks the bucket (its task list is a 500 without credentials).
+/// With `s3://` and `gs://` URLs in tasks, Label Studio itself asks the bucket (its task list is a 500 without credentials).
 fn warn_of_label_studio(name: &ProjectName, source: &SourceSettings, has_credentials: bool, report: &mut Report) {
-    let cloud = matches!(source.store, StoreSettings::S3(_)) && source.blob_url == BlobUrl::Cloud;
-    if !cloud || !source.use_blob_urls || has_credentials {
+    if !source.has_cloud_urls() || has_credentials {
         return;
     }
     let message =
@@ -272,6 +271,21 @@ impl<'a> Section<'a> {
             return Some(path.components().collect());
         }
         None
+    }
+
+    /// A file, from the root or from the directory of the settings file that names it.
+    pub(super) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let text = self.text(key)?;
+        if text.is_empty() || text.contains('\0') {
+            let remedy = "name a file: `/etc/labelsyncd/key.json`, or `key.json` beside this one";
+            self.problem(key, format!("`{}` is no path of a file", printable(text)), remedy);
+            return None;
+        }
+        let beside = match self.table.entries.get(key).map(|written| &written.origin) {
+            Some(Origin::File { file, .. }) => Path::new(&**file).parent(),
+            Some(Origin::Lsctl) | None => None,
+        };
+        Some(beside.unwrap_or(Path::new("")).join(text))
     }
 
     fn pattern(&mut self, key: &'static str) -> Option<Pattern> {

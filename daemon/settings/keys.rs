@@ -69,6 +69,7 @@ pub const SOURCE: &[Key] = &[
     text("profile", "\"labeling\""),
     flag("path_style"),
     text("credentials_file", "\"key.json\""),
+    flag("anonymous"),
     text("max_removed", "\"50%\""),
     text("local_copy_max", "\"50GiB\""),
 ];
@@ -88,6 +89,7 @@ pub const TARGET: &[Key] = &[
     text("profile", "\"labeling\""),
     flag("path_style"),
     text("credentials_file", "\"key.json\""),
+    flag("anonymous"),
 ];
 
 /// Whether a key's name says that its value is a credential.

@@ -110,6 +110,13 @@ pub struct SourceSettings {
     pub local_copy_max_bytes: u64,
 }
 
+impl SourceSettings {
+    /// Whether tasks hold URLs that Label Studio itself must resolve with credentials of its own.
+    pub fn has_cloud_urls(&self) -> bool {
+        self.use_blob_urls && self.blob_url == BlobUrl::Cloud && self.store.is_cloud()
+    }
+}
+
 /// `[projects.NAME.target]`, with runtime changes applied.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TargetSettings {
@@ -130,6 +137,8 @@ pub struct TargetSettings {
 pub enum StoreSettings {
     /// `s3`, `s3-completions`.
     S3(S3Settings),
+    /// `gcs`, `gcs-completions`.
+    Gcs(GcsSettings),
     /// `local`: a directory.
     Local {
         /// Absolute.
@@ -138,11 +147,20 @@ pub enum StoreSettings {
 }
 
 impl StoreSettings {
-    /// The root as it stands in URLs: `s3://bucket`, `file:///dir`.
+    /// The root as it stands in URLs: `s3://bucket`, `gs://bucket`, `file:///dir`.
     pub fn root(&self) -> String {
         match self {
             Self::S3(s3) => format!("s3://{}", s3.bucket),
+            Self::Gcs(gcs) => format!("gs://{}", gcs.bucket),
             Self::Local { path } => format!("file://{}", path.display()),
+        }
+    }
+
+    /// Whether it is a bucket, with `s3://` or `gs://` URLs.
+    pub fn is_cloud(&self) -> bool {
+        match self {
+            Self::S3(_) | Self::Gcs(_) => true,
+            Self::Local { .. } => false,
         }
     }
 }
@@ -160,6 +178,19 @@ pub struct S3Settings {
     pub profile: Option<String>,
     /// `endpoint/bucket/key`; default true for custom endpoints.
     pub path_style: bool,
+}
+
+/// How a GCS bucket is reached. Without a file, credentials are Google's application default credentials.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct GcsSettings {
+    /// The bucket's name.
+    pub bucket: String,
+    /// Custom endpoint, `http://` only with `allow_http` (checked).
+    pub endpoint: Option<String>,
+    /// A key or another description of credentials as Google gives it, JSON.
+    pub credentials_file: Option<PathBuf>,
+    /// Requests carry no credentials, also where some are found: public buckets, emulators.
+    pub anonymous: bool,
 }
 
 /// `blob_url`.

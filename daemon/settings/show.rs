@@ -11,7 +11,9 @@ use super::keys::{self, Key};
 use super::load::Loaded;
 use super::patch::word;
 use super::values::{format_duration, format_size};
-use super::{Overrides, Problem, ProjectSettings, S3Settings, SourceSettings, StoreSettings, TargetSettings};
+use super::{
+    GcsSettings, Overrides, Problem, ProjectSettings, S3Settings, SourceSettings, StoreSettings, TargetSettings,
+};
 use crate::control::api::{SettingChange, Shown, ShownSetting};
 use crate::names::ProjectName;
 
@@ -108,7 +110,7 @@ fn source_value(source: &SourceSettings, key: &str) -> Option<Value> {
         "on_changed" => json!(source.on_changed),
         "max_removed" => json!(format!("{}%", source.max_removed.percent)),
         "local_copy_max" => json!(format_size(source.local_copy_max_bytes)),
-        "type" => json!(store_type(&source.store, "s3")),
+        "type" => json!(store_type(&source.store, "s3", "gcs")),
         other => return store_value(&source.store, other),
     })
 }
@@ -119,14 +121,15 @@ fn target_value(target: &TargetSettings, key: &str) -> Option<Value> {
         "create_local_copy" => json!(target.create_local_copy),
         "on_deleted" => json!(word(target.on_deleted)),
         "poll_interval" => json!(format_duration(target.poll_interval)),
-        "type" => json!(store_type(&target.store, "s3-completions")),
+        "type" => json!(store_type(&target.store, "s3-completions", "gcs-completions")),
         other => return store_value(&target.store, other),
     })
 }
 
-fn store_type(store: &StoreSettings, s3: &'static str) -> &'static str {
+fn store_type(store: &StoreSettings, s3: &'static str, gcs: &'static str) -> &'static str {
     match store {
         StoreSettings::S3(_) => s3,
+        StoreSettings::Gcs(_) => gcs,
         StoreSettings::Local { .. } => "local",
     }
 }
@@ -134,6 +137,7 @@ fn store_type(store: &StoreSettings, s3: &'static str) -> &'static str {
 fn store_value(store: &StoreSettings, key: &str) -> Option<Value> {
     match store {
         StoreSettings::S3(s3) => s3_value(s3, key),
+        StoreSettings::Gcs(gcs) => gcs_value(gcs, key),
         StoreSettings::Local { path } => (key == "path").then(|| json!(path.to_string_lossy())),
     }
 }
@@ -146,6 +150,17 @@ fn s3_value(s3: &S3Settings, key: &str) -> Option<Value> {
         "allow_http" => Some(json!(false)),
         "profile" => Some(json!(s3.profile)),
         "path_style" => Some(json!(s3.path_style)),
+        _ => None,
+    }
+}
+
+fn gcs_value(gcs: &GcsSettings, key: &str) -> Option<Value> {
+    match key {
+        "bucket" => Some(json!(gcs.bucket)),
+        "endpoint" => Some(json!(gcs.endpoint)),
+        "allow_http" => Some(json!(false)),
+        "credentials_file" => Some(json!(gcs.credentials_file.as_ref().map(|path| path.to_string_lossy()))),
+        "anonymous" => Some(json!(gcs.anonymous)),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@
 
 use super::check::Section;
 use super::keys::did_you_mean;
-use super::{S3Settings, StoreSettings};
+use super::{GcsSettings, S3Settings, StoreSettings};
 use crate::names::printable;
 
 /// Which side of a project a store is on.
@@ -20,14 +20,15 @@ pub enum Side {
 /// What `type` may say.
 enum Type {
     S3,
+    Gcs,
     Local,
     /// Named in the documentation, not built yet.
     Later,
 }
 
 /// Keys that only a bucket has.
-const BUCKET_KEYS: [&str; 7] =
-    ["bucket", "region", "endpoint", "allow_http", "profile", "path_style", "credentials_file"];
+const BUCKET_KEYS: [&str; 8] =
+    ["bucket", "region", "endpoint", "allow_http", "profile", "path_style", "credentials_file", "anonymous"];
 
 /// Names have at most 63 bytes today, old ones had 255.
 const BUCKET_BYTES_MAX: usize = 255;
@@ -40,6 +41,7 @@ const NAME_BYTES_MAX: usize = 128;
 pub(super) fn check(section: &mut Section<'_>, side: Side) -> Option<StoreSettings> {
     match store_type(section, side)? {
         Type::S3 => s3(section).map(StoreSettings::S3),
+        Type::Gcs => gcs(section).map(StoreSettings::Gcs),
         Type::Local => local(section),
         Type::Later => None,
     }
@@ -58,13 +60,23 @@ fn store_type(section: &mut Section<'_>, side: Side) -> Option<Type> {
     };
     match (text, side) {
         ("s3", _) | ("s3-completions", Side::Target) => Some(Type::S3),
+        ("gcs", _) | ("gcs-completions", Side::Target) => Some(Type::Gcs),
         ("local", _) => Some(Type::Local),
-        ("gcs" | "azure" | "azure-blob", _) | ("gcs-completions" | "azure-completions", Side::Target) => {
-            section.problem("type", format!("`{text}` is not supported yet"), format!("use `{s3}` or `local`"));
+        ("azure" | "azure-blob", _) | ("azure-completions", Side::Target) => {
+            let remedy = format!(
+                "use {}",
+                all.iter()
+                    .filter(|name| !name.starts_with("azure"))
+                    .map(|name| format!("`{name}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
+            section.problem("type", format!("`{text}` is not supported yet"), remedy);
             Some(Type::Later)
         }
         ("s3-completions" | "gcs-completions" | "azure-completions", Side::Source) => {
-            section.problem("type", format!("`{text}` is a target's type"), "a source says `s3`");
+            let remedy = format!("a source says `{}`", text.trim_end_matches("-completions"));
+            section.problem("type", format!("`{text}` is a target's type"), remedy);
             None
         }
         ("tasks-json" | "completions-dir", _) => {
@@ -99,11 +111,15 @@ fn s3(section: &mut Section<'_>) -> Option<S3Settings> {
     if section.has("path") {
         section.problem("path", "means nothing for the type `s3`", "a bucket is named by `bucket`");
     }
+    if section.has("anonymous") {
+        let remedy = "remove it; requests to S3 are always signed";
+        section.problem("anonymous", "means nothing for the type `s3`", remedy);
+    }
     if section.has("credentials_file") {
         let remedy = "remove it; S3 takes a `profile` of ~/.aws/credentials, the environment, or an instance role";
         section.problem("credentials_file", "means nothing for the type `s3`", remedy);
     }
-    let bucket = bucket(section);
+    let bucket = bucket(section, "S3");
     let endpoint = endpoint(section, bucket.as_deref());
     let region = name(section, "region");
     let profile = name(section, "profile");
@@ -111,7 +127,28 @@ fn s3(section: &mut Section<'_>) -> Option<S3Settings> {
     Some(S3Settings { bucket: bucket?, region, endpoint, profile, path_style })
 }
 
-fn bucket(section: &mut Section<'_>) -> Option<String> {
+fn gcs(section: &mut Section<'_>) -> Option<GcsSettings> {
+    if section.has("path") {
+        section.problem("path", "means nothing for the type `gcs`", "a bucket is named by `bucket`");
+    }
+    for key in ["region", "profile", "path_style"] {
+        if section.has(key) {
+            let remedy = "remove it; a bucket of Google's is found by its name, credentials by `credentials_file` or \
+                          Google's application default credentials";
+            section.problem(key, "means nothing for the type `gcs`", remedy);
+        }
+    }
+    let bucket = bucket(section, "GCS");
+    let endpoint = endpoint(section, bucket.as_deref());
+    let credentials_file = section.file("credentials_file");
+    let anonymous = section.flag("anonymous", false);
+    if anonymous && section.has("credentials_file") {
+        section.problem("anonymous", "goes without credentials, and a file names some", "remove one of the two");
+    }
+    Some(GcsSettings { bucket: bucket?, endpoint, credentials_file, anonymous })
+}
+
+fn bucket(section: &mut Section<'_>, provider: &str) -> Option<String> {
     let Some(bucket) = section.text("bucket") else {
         if !section.has("bucket") {
             section.missing("bucket", "add `bucket = \"my-bucket\"`");
@@ -141,9 +178,12 @@ fn bucket(section: &mut Section<'_>) -> Option<String> {
         section.problem("bucket", format!("`{shown}` is no bucket's name"), remedy);
         return None;
     }
-    let modern = bucket.len() <= 63 && !bucket.bytes().any(|b| b.is_ascii_uppercase() || b == b'_');
+    let modern = match provider {
+        "GCS" => !bucket.bytes().any(|b| b.is_ascii_uppercase()),
+        _ => bucket.len() <= 63 && !bucket.bytes().any(|b| b.is_ascii_uppercase() || b == b'_'),
+    };
     if !modern && !section.has("endpoint") {
-        let message = format!("`{shown}` is a name that S3 no longer gives to new buckets");
+        let message = format!("`{shown}` is a name that {provider} no longer gives to new buckets");
         section.warning("bucket", message, "nothing if the bucket is an old one; else correct the name");
     }
     Some(bucket.to_owned())

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
+use super::gcs::GcsStore;
 use super::local::LocalStore;
 use super::s3::S3Store;
 use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError};
@@ -36,6 +37,7 @@ impl Connecting {
         let connect = || async {
             Ok::<Arc<dyn Store>, StoreError>(match &self.settings {
                 StoreSettings::S3(s3) => Arc::new(S3Store::connect(s3).await?),
+                StoreSettings::Gcs(gcs) => Arc::new(GcsStore::connect(gcs).await?),
                 StoreSettings::Local { path } => Arc::new(LocalStore::open(path)?),
             })
         };
@@ -51,7 +53,7 @@ impl Store for Connecting {
 
     fn url(&self, key: &Key) -> String {
         match &self.settings {
-            StoreSettings::S3(_) => format!("{}/{}", self.root, key.as_str()),
+            StoreSettings::S3(_) | StoreSettings::Gcs(_) => format!("{}/{}", self.root, key.as_str()),
             StoreSettings::Local { path } => super::local_url(&path.join(key.as_str())),
         }
     }

@@ -4,8 +4,10 @@
 //! or is reported as [`StoreErrorKind::OutcomeUnknown`]. One contract test serves every kind (`tests/stores.rs`).
 //! Not here: tasks, completions, what any object means.
 
+mod asked;
 pub mod connecting;
 pub mod faulty;
+pub mod gcs;
 pub mod listing;
 pub mod local;
 pub mod memory;

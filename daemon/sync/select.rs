@@ -52,16 +52,25 @@ impl Skip {
 pub struct Scope {
     /// What is asked of the store.
     pub request: ListRequest,
+    /// A key that stands for the prefix itself and is no object, whatever it holds.
+    pub marker: Option<Key>,
 }
 
 impl Scope {
     /// S3 and directories: the prefix names a directory (`in`, `in/` and `in//` are one), as Label Studio's S3 storage takes it.
     pub fn directory(prefix: &str, recursive: bool) -> Self {
         if prefix.is_empty() {
-            return Self { request: ListRequest { prefix: String::new(), one_level: false } };
+            return Self { request: ListRequest { prefix: String::new(), one_level: false }, marker: None };
         }
         let prefix = format!("{}/", prefix.trim_end_matches('/'));
-        Self { request: ListRequest { prefix, one_level: !recursive } }
+        Self { request: ListRequest { prefix, one_level: !recursive }, marker: None }
+    }
+
+    /// GCS: the prefix is a plain string (`in` takes `in/1.jpg` and `inbox.jpg`), as Label Studio's GCS storage takes
+    /// it; only the key of the directory itself is left out.
+    pub fn plain(prefix: &str, recursive: bool) -> Self {
+        let marker = Key::new(format!("{}/", prefix.trim_end_matches('/')));
+        Self { request: ListRequest { prefix: prefix.to_owned(), one_level: !recursive }, marker: Some(marker) }
     }
 
     /// Whether a listing of this scope would show the key.
@@ -108,6 +117,9 @@ impl Selection {
     pub fn judge(&self, key: &Key, size_bytes: Option<u64>) -> Result<(), Skip> {
         if self.own_targets.iter().any(|target| target.holds(key)) || key.as_str().starts_with(MARKS_PREFIX) {
             return Err(Skip::OwnTarget);
+        }
+        if self.scope.marker.as_ref() == Some(key) {
+            return Err(Skip::DirectoryMarker);
         }
         if key.as_str().ends_with('/') && size_bytes.unwrap_or(0) == 0 {
             return Err(Skip::DirectoryMarker);

@@ -11,7 +11,7 @@ use labelsync::store::{ListRequest, Precondition, Store, StoreError, StoreErrorK
 use crate::support::{self, Kind, SECRET_KEY, Trials};
 
 pub fn add(trials: &mut Trials) {
-    for kind in Kind::ALL {
+    for kind in Kind::S3 {
         trials.test_on(kind, "l5_a_missing_bucket_is_never_an_empty_one", move |server| async move {
             l5_a_missing_bucket_is_never_an_empty_one(&server.settings("no-such-bucket")).await;
         });

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use labelsync::settings::S3Settings;
+use labelsync::settings::{GcsSettings, S3Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -95,6 +95,12 @@ impl Double {
             profile: None,
             path_style: true,
         }
+    }
+
+    /// How labelsync reaches the bucket `bucket` of this double of Google's API.
+    pub fn gcs_settings(&self) -> GcsSettings {
+        let endpoint = Some(self.endpoint.clone());
+        GcsSettings { bucket: "bucket".to_owned(), endpoint, ..GcsSettings::default() }
     }
 
     /// The requests so far.

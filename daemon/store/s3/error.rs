@@ -12,47 +12,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{BuildError, ConnectorError, ProvideErrorMetadata, SdkError};
 
+pub(super) use super::super::asked::{Asked, chain};
+use super::super::asked::{find, seconds, texts, word};
 use super::super::{StoreError, StoreErrorKind as Kind};
-
-/// Longest wait that a server's `Retry-After` is believed: an hour; more is taken for a mistake.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-
-/// Longest error code or region name that is shown: AWS's longest have under 50 characters.
-const MAX_WORD_CHARS: usize = 64;
-
-/// What was asked of the store.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    /// `list`, `read`, `look up`, `write`, `delete`.
-    pub operation: &'static str,
-    /// What it was about.
-    pub url: String,
-}
-
-impl Asked {
-    /// An error of this request.
-    pub fn failed(&self, kind: Kind, detail: impl Into<String>) -> StoreError {
-        StoreError::new(kind, self.operation, self.url.clone(), detail)
-    }
-
-    fn changes_something(&self) -> bool {
-        matches!(self.operation, "write" | "delete")
-    }
-
-    fn is_about_an_object(&self) -> bool {
-        self.operation != "list"
-    }
-
-    /// No usable answer came: a read can be repeated, a write may have happened.
-    fn no_answer(&self) -> Kind {
-        if self.changes_something() { Kind::OutcomeUnknown } else { Kind::Unreachable }
-    }
-
-    /// The answer makes no sense: a write may have happened all the same.
-    fn no_sense(&self) -> Kind {
-        if self.changes_something() { Kind::OutcomeUnknown } else { Kind::Malformed }
-    }
-}
 
 /// The SDK's error as ours.
 pub(super) fn explain<E>(asked: &Asked, error: &SdkError<E, HttpResponse>) -> StoreError
@@ -94,16 +56,8 @@ fn undelivered(asked: &Asked, error: &(dyn Error + 'static), connector: Option<&
         };
         return asked.failed(kind, detail);
     }
-    let texts = texts(error);
-    if texts.contains("invalid peer certificate") || texts.contains("certificate") {
-        return asked.failed(Kind::Unreachable, "the server's TLS certificate is not trusted");
-    }
-    if texts.contains("dns error") || texts.contains("failed to lookup address") {
-        return asked.failed(Kind::Unreachable, "the endpoint's name cannot be resolved");
-    }
-    if let Some(cause) = find::<io::Error>(error) {
-        let kind = if was_not_sent(cause.kind()) { Kind::Unreachable } else { asked.no_answer() };
-        return asked.failed(kind, cause.kind().to_string());
+    if let Some(failed) = asked.undelivered(error) {
+        return failed;
     }
     match connector {
         // The SDK gives no other limit to the connector than the one for connecting.
@@ -112,17 +66,6 @@ fn undelivered(asked: &Asked, error: &(dyn Error + 'static), connector: Option<&
         Some(failure) if failure.is_user() => asked.failed(Kind::Configuration, "no request can be made"),
         Some(_) | None => asked.failed(asked.no_answer(), "the connection was lost"),
     }
-}
-
-/// Failures of connecting: not a byte of the request left.
-fn was_not_sent(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::AddrNotAvailable
-    )
 }
 
 /// Only which kind of failure: what a credential process or a metadata service said may hold secrets.
@@ -257,39 +200,6 @@ fn by_code(code: &str) -> Option<Kind> {
         "KeyTooLongError" | "InvalidURI" | "InvalidObjectName" | "XMinioInvalidObjectName" => Kind::UnsupportedKey,
         _ => return None,
     })
-}
-
-/// A short word of the server that may be shown: letters, digits, `.`, `_` and `-`.
-fn word(text: &str) -> Option<String> {
-    let fits = !text.is_empty()
-        && text.len() <= MAX_WORD_CHARS
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    fits.then(|| text.to_owned())
-}
-
-/// `Retry-After` in seconds; a date is not read, no storage sends one.
-fn seconds(text: &str) -> Option<Duration> {
-    let wait = text.trim().parse().ok().map(Duration::from_secs)?;
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
-/// The error and its causes. An `io::Error` around another error names that one's cause as its own, so it is
-/// opened instead.
-pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
-        Some(outer) => outer.get_ref().map(|inner| inner as &(dyn Error + 'static)),
-        None => error.source(),
-    })
-}
-
-/// The first error of this type in the chain of causes.
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    chain(error).find_map(|error| error.downcast_ref())
-}
-
-/// All texts of the chain of causes, in small letters; to look into, never to show.
-fn texts(error: &(dyn Error + 'static)) -> String {
-    chain(error).map(|error| error.to_string().to_ascii_lowercase() + "\n").collect()
 }
 
 #[cfg(test)]

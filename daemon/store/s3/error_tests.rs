@@ -1,6 +1,7 @@
 //! The table of answers and what they are called.
 
 use super::*;
+use crate::store::asked::MAX_RETRY_AFTER;
 
 fn asked(operation: &'static str) -> Asked {
     Asked { operation, url: "s3://bucket/key".into() }
