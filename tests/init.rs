@@ -117,14 +117,16 @@ fn the_documentations_s3_lines_are_taken_one_after_the_other() {
 }
 
 #[test]
-fn the_documentations_gcs_lines_are_understood_and_not_supported_yet() {
+fn the_documentations_gcs_lines_are_taken_one_after_the_other() {
     let machine = Machine::new();
-    let said = machine.refused(GCS_SOURCE, &[], 78);
-    assert!(said.contains("projects.my_project.source.type: `gcs` is not supported yet"), "{said}");
-    let said = machine.refused(GCS_TARGET, &[], 78);
+    let said = machine.done(GCS_SOURCE, &[]);
+    assert!(said.contains("Label Studio's environment"), "{said}");
+    let said = machine.done(GCS_TARGET, &[]);
     assert!(said.contains("warning: --source-path: without `--source` is taken as `--target-path`"), "{said}");
     assert!(said.contains("labelsyncd init my_project --target gcs-completions --target-path my-gcs-bucket"), "{said}");
-    assert!(said.contains("projects.my_project.target.type: `gcs-completions` is not supported yet"), "{said}");
+    let project = machine.settings().settings.projects[&name("my_project")].clone();
+    assert_eq!(project.source.unwrap().store.root(), "gs://my-gcs-bucket");
+    assert_eq!(project.target.unwrap().store.root(), "gs://my-gcs-bucket");
     let request = |line: &str| {
         let mut problems = Vec::new();
         let request = Request::of(&machine.args(line, &[]), &machine.srv(), &mut problems).unwrap();

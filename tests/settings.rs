@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 #[path = "settings/durable.rs"]
 mod durable;
+#[path = "settings/gcs.rs"]
+mod gcs;
 
 const WRONG: &str = include_str!("settings/wrong.toml");
 const WRONG_SAID: &str = include_str!("settings/wrong.txt");
@@ -153,7 +155,7 @@ fn bytes_that_are_no_text_and_files_that_are_too_large_are_problems() {
 
 #[test]
 fn what_is_not_built_yet_is_said_in_these_words() {
-    for (side, kinds) in [("source", ["gcs", "azure"]), ("target", ["gcs-completions", "azure-completions"])] {
+    for (side, kinds) in [("source", ["azure", "azure-blob"]), ("target", ["azure", "azure-completions"])] {
         for kind in kinds {
             let text = format!("[projects.c]\npath='/p'\n[projects.c.{side}]\ntype='{kind}'\nbucket='abc'\n");
             let problems = problems(&text);
@@ -393,7 +395,7 @@ fn shown_has_every_key_that_means_something() {
     let shown = loaded(CATS).shown(&name("cats"), &Overrides::default()).unwrap();
     let shown: Vec<&str> = shown.settings.iter().map(|setting| setting.key.as_str()).collect();
     let all = |side: &str, keys: &[keys::Key]| -> Vec<String> {
-        let bucket = |key: &&keys::Key| !matches!(key.name, "path" | "credentials_file");
+        let bucket = |key: &&keys::Key| !matches!(key.name, "path" | "credentials_file" | "anonymous");
         keys.iter().filter(bucket).map(|key| format!("{side}.{}", key.name)).collect()
     };
     let expected: Vec<String> = ["path", "label_studio_has_credentials"]
@@ -419,8 +421,8 @@ fn the_shipped_example_is_valid_as_it_is_and_with_every_setting_uncommented() {
     };
     assert!(missing(names(keys::DAEMON), written(&loaded.raw.daemon)).is_empty());
     assert!(missing(names(keys::PROJECT), written(&project.own)).is_empty());
-    // A directory's path and the credentials file of GCS stand in the text only: they mean nothing for S3.
-    let elsewhere = ["path", "credentials_file"];
+    // A directory's path and what only GCS has stand in the text only: they mean nothing for S3.
+    let elsewhere = ["path", "credentials_file", "anonymous"];
     assert_eq!(missing(names(keys::SOURCE), written(project.source.as_ref().unwrap())), elsewhere);
     assert_eq!(missing(names(keys::TARGET), written(project.target.as_ref().unwrap())), elsewhere);
     assert!(elsewhere.iter().all(|key| EXAMPLE.contains(&format!("`{key} = "))));

@@ -63,14 +63,7 @@ fn store_type(section: &mut Section<'_>, side: Side) -> Option<Type> {
         ("gcs", _) | ("gcs-completions", Side::Target) => Some(Type::Gcs),
         ("local", _) => Some(Type::Local),
         ("azure" | "azure-blob", _) | ("azure-completions", Side::Target) => {
-            let remedy = format!(
-                "use {}",
-                all.iter()
-                    .filter(|name| !name.starts_with("azure"))
-                    .map(|name| format!("`{name}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            );
+            let remedy = format!("use `{s3}`, `{}` or `local`", s3.replacen("s3", "gcs", 1));
             section.problem("type", format!("`{text}` is not supported yet"), remedy);
             Some(Type::Later)
         }

@@ -145,3 +145,74 @@ fn is_resolvable(key: &Key) -> bool {
     let key = key.as_str();
     !key.is_empty() && !key.starts_with('/') && !key.contains(['?', '\t', '\n', '\r'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of 0.8.md, section 3.
+    const KEYS: [&str; 13] = [
+        "/lead.jpg",
+        "a",
+        "a/",
+        "a//6.jpg",
+        "a/1.jpg",
+        "a/2.json",
+        "a/b/",
+        "a/b/3.jpg",
+        "a/b/c/4.jpg",
+        "ab/5.jpg",
+        "b.jpg",
+        "dir/",
+        "z.jpg",
+    ];
+
+    fn selected(scope: Scope) -> Vec<&'static str> {
+        let regex = Pattern::compile(".*").expect("a pattern");
+        let selection =
+            Selection { scope, regex: Some(regex), exclude: None, own_targets: Vec::new(), cloud_urls: false };
+        let taken = |key: &str| {
+            let key = Key::new(key);
+            // None is empty: that markers are left out is another rule (C13).
+            selection.scope.covers(&key) && selection.judge(&key, Some(1)).is_ok()
+        };
+        KEYS.into_iter().filter(|key| taken(key)).collect()
+    }
+
+    #[test]
+    fn c25_a_gcs_prefix_is_a_plain_string() {
+        let below_a = ["a//6.jpg", "a/1.jpg", "a/2.json", "a/b/", "a/b/3.jpg", "a/b/c/4.jpg"];
+        let all_a = [&["a"][..], &below_a, &["ab/5.jpg"]].concat();
+        for (prefix, expected) in [
+            ("", &KEYS[..]),
+            ("a", &all_a),
+            ("a/", &below_a),
+            ("a/b", &["a/b/3.jpg", "a/b/c/4.jpg"]),
+            ("a/b/", &["a/b/3.jpg", "a/b/c/4.jpg"]),
+            ("a//", &["a//6.jpg"]),
+            ("/", &["/lead.jpg"]),
+            ("a/1", &["a/1.jpg"]),
+            ("z.jpg", &["z.jpg"]),
+            ("dir", &[]),
+        ] {
+            assert_eq!(selected(Scope::plain(prefix, true)), expected, "{prefix:?}");
+        }
+        assert_eq!(selected(Scope::plain("a", false)), ["a"]);
+        assert_eq!(selected(Scope::plain("a/", false)), ["a/1.jpg", "a/2.json"]);
+    }
+
+    #[test]
+    fn c25_an_s3_prefix_is_one_directory() {
+        for (prefix, expected) in [
+            ("", &KEYS[..]),
+            ("a", &["a/", "a/1.jpg", "a/2.json"]),
+            ("a//", &["a/", "a/1.jpg", "a/2.json"]),
+            ("a/b", &["a/b/", "a/b/3.jpg"]),
+            ("/", &["/lead.jpg"]),
+            ("a/1", &[]),
+            ("dir", &["dir/"]),
+        ] {
+            assert_eq!(selected(Scope::directory(prefix, false)), expected, "{prefix:?}");
+        }
+    }
+}

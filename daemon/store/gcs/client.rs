@@ -241,7 +241,8 @@ mod tests {
     #[test]
     fn l78_what_a_credentials_file_holds_is_never_shown() {
         let dir = tempfile::tempdir().expect("a directory");
-        let reach = Reach { http: Client::new(), base: GOOGLE.into(), is_anonymous: false };
+        let google = GcsSettings { endpoint: Some(GOOGLE.into()), ..with(None) };
+        let reach = Reach::of(&google, &GcsLimits::default()).expect("a client");
         for (text, said) in [
             ("canary", "holds no JSON"),
             (r#"{"type": "canary", "private_key": "canary"}"#, "not what it should be"),
