@@ -67,7 +67,6 @@ fn shortened(blobs: bool, ops: &[Op]) -> (Vec<Op>, String) {
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "how many histories is the runner's to say")]
     let value = std::env::var(name);
     value.map_or(default, |value| value.parse().expect("a number"))
 }
