@@ -234,6 +234,7 @@ async fn try_effect(
         CompletionAction::Adopt => Ok(Some(adopted(&o))),
         CompletionAction::Bury => Ok(Some(buried(&o, o.remote.version().or(recorded_etag(&o))))),
         CompletionAction::Forget => Ok(Some(buried(&o, None))),
+        CompletionAction::Withdraw => Ok(Some(withdrawn(&o))),
         CompletionAction::Missing => Ok(Some(restated(&o, RecordedState::Missing, String::new(), String::new()))),
         CompletionAction::Found => Ok(Some(restated(&o, RecordedState::InStep, String::new(), String::new()))),
         CompletionAction::Dispute(dispute) => Ok(Some(disputed(&o, *dispute))),
@@ -387,6 +388,14 @@ fn restated(o: &Observed, state: RecordedState, reason: String, detail: String) 
     recorded.disputed = disputes.then(|| (sha, o.remote.version().or(recorded.etag.clone())));
     let print = o.print.map(|print| print.to_string());
     CompletionWrite { row: CompletionRow { id: o.id, recorded, print }, reason, detail }
+}
+
+/// Everything stays recorded but the push.
+fn withdrawn(o: &Observed) -> CompletionWrite {
+    let mut row = o.row.clone().unwrap_or(CompletionRow { id: o.id, recorded: nothing_in_step(), print: None });
+    row.recorded.begun = None;
+    let reason = dispute_code(&row.recorded);
+    CompletionWrite { row, reason, detail: String::new() }
 }
 
 fn disputed(o: &Observed, dispute: Dispute) -> CompletionWrite {

@@ -367,6 +367,8 @@ pub enum CompletionAction {
     },
     /// Both are gone.
     Forget,
+    /// The push that was begun has not happened, and its file is gone.
+    Withdraw,
 }
 
 /// The event kind of a push.
@@ -387,6 +389,7 @@ impl CompletionAction {
             Self::Dispute(_) => "conflict",
             Self::Quarantine { .. } => "quarantined",
             Self::Forget => "completion_forgotten",
+            Self::Withdraw => "push_withdrawn",
         }
     }
 
@@ -406,6 +409,7 @@ impl CompletionAction {
                 format!("! completion {id} quarantined: {reason}: {}", crate::names::printable(detail))
             }
             Self::Forget => format!(". completion {id} is gone on both sides"),
+            Self::Withdraw => format!(". completion {id} was not pushed: another object is there"),
         }
     }
 }

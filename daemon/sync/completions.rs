@@ -337,8 +337,16 @@ fn unchanged_here(
             Decision::Act(CompletionAction::Dispute(Dispute::DeletedHere))
         }
         RemoteChange::Changed if r.holds(b.and_then(|b| b.sha)) => Decision::Act(CompletionAction::Adopt),
-        RemoteChange::Changed if !policy.create_local_copy => Decision::Nothing("remote_only"),
-        RemoteChange::Changed => bring_in(r, task),
+        RemoteChange::Changed if !policy.create_local_copy => unless_begun(begun, Decision::Nothing("remote_only")),
+        RemoteChange::Changed => unless_begun(begun, bring_in(r, task)),
+    }
+}
+
+/// The object was read and is not what was on its way: where nothing else is to be done, the note is withdrawn.
+fn unless_begun(begun: bool, decision: Decision) -> Decision {
+    match decision {
+        Decision::Nothing(_) if begun => Decision::Act(CompletionAction::Withdraw),
+        other => other,
     }
 }
 

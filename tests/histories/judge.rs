@@ -353,7 +353,9 @@ fn completions(world: &World) -> Verdict {
 
 fn rows(path: &Path) -> BTreeMap<u64, String> {
     let ledger = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-    let mut statement = ledger.prepare("SELECT name, state FROM completions").unwrap();
+    let mut statement = ledger
+        .prepare("SELECT name, iif(begun IS NULL, replace(state, 'begun', ''), 'begun') FROM completions")
+        .unwrap();
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).unwrap();
     rows.map(|row| row.map(|(name, state)| (name.parse().unwrap(), state)).unwrap()).collect()
 }

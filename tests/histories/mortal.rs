@@ -173,11 +173,6 @@ impl Near for MortalNear {
         self.inner.completions()
     }
 
-    fn has_completions(&self) -> Result<bool, NearError> {
-        self.gap()?;
-        self.inner.has_completions()
-    }
-
     fn completion_print(&self, id: TaskId) -> Result<Option<Fingerprint>, NearError> {
         self.gap()?;
         self.inner.completion_print(id)
@@ -198,15 +193,6 @@ impl Near for MortalNear {
         let forgotten = self.inner.forget_displaced();
         self.gap()?;
         forgotten
-    }
-
-    fn copy_url(&self, key: &Key) -> String {
-        self.inner.copy_url(key)
-    }
-
-    fn copies(&self, limits: CopyLimits) -> Result<Copies, NearError> {
-        self.gap()?;
-        self.inner.copies(limits)
     }
 
     fn write_tasks(&self, base: Option<&Fingerprint>, edits: &mut dyn Edits) -> Result<Written, NearError> {

@@ -162,3 +162,12 @@ fn c09_ours_written_back_under_the_id_it_has_left_is_taken_out_again() {
         ends_well(blobs, &[ops.as_slice(), &[Delete(0), Source(true)]].concat());
     }
 }
+
+/// The push was refused, as somebody else's object stood there, and then its file and its task were deleted: the
+/// object was read in every cycle for ever.
+#[test]
+fn l26_a_refused_push_ends_with_its_file() {
+    let ops = [Other(0, 0), Put(0, 0), Source(true), List, Source(false), Label(0, 0), Target(0), DeleteAll];
+    ends_well(true, &ops);
+    ends_well(true, &[ops.as_slice(), &[Restart, Import, Label(0, 0)]].concat());
+}

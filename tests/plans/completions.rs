@@ -133,6 +133,8 @@ fn l26_a_push_without_receipt() {
     let later = Recorded { begun: Some(h("S")), ..recorded(RecordedState::InStep) };
     let mut text = table("the first push has no receipt", Some(&first), &task(), POLICY);
     text += &table("a later push has no receipt", Some(&later), &task(), POLICY);
+    let hidden = TaskFacts { present: None, ..task() };
+    text += &table("the first push has no receipt, the task is hidden", Some(&first), &hidden, POLICY);
     golden("completion_begun", &text);
 }
 
