@@ -26,6 +26,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part")]
 
 pub mod double;
+pub mod label_studio;
 pub mod rig;
 pub mod servers;
 
@@ -49,7 +50,7 @@ pub const SECRET_KEY: &str = "labelsync-canary-secret";
 const MARK: &str = "LABELSYNC_TEST_DIR";
 
 /// What a developer's environment may hold and tests must not see.
-const UNWANTED: [&str; 21] = [
+pub const UNWANTED: [&str; 21] = [
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",
@@ -125,6 +126,28 @@ impl Trials {
             body();
             Ok(Completion::Completed)
         }));
+    }
+
+    /// A test that needs what `prepare` gives; ignored, with the reason, where that can't be had.
+    pub fn test_with<T>(
+        &mut self,
+        name: &str,
+        prepare: impl FnOnce() -> Result<T, String> + Send + 'static,
+        body: impl FnOnce(T) + Send + 'static,
+    ) {
+        self.list.push(Trial::ignorable_test(name, move || {
+            let given = match prepare() {
+                Ok(given) => given,
+                Err(reason) => return Ok(Completion::ignored_with(reason)),
+            };
+            body(given);
+            Ok(Completion::Completed)
+        }));
+    }
+
+    /// The servers of this program, for a test that needs one beside other things.
+    pub fn servers(&self) -> Arc<Servers> {
+        Arc::clone(&self.servers)
     }
 
     /// A test on a server; ignored, with the reason, where the server can't be had.

@@ -291,7 +291,7 @@ fn install() -> Result<PathBuf, String> {
 }
 
 /// Eight ports that are free now.
-fn free_ports() -> [u16; 8] {
+pub(super) fn free_ports() -> [u16; 8] {
     // All are held until all are chosen, so that none comes twice.
     let held: [TcpListener; 8] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
     held.each_ref().map(|listener| listener.local_addr().expect("bound").port())
@@ -299,13 +299,13 @@ fn free_ports() -> [u16; 8] {
 
 /// A server's process group and its directory; both go with this.
 #[derive(Debug)]
-struct Process {
+pub(super) struct Process {
     child: Child,
     dir: tempfile::TempDir,
 }
 
 impl Process {
-    fn start(arguments: &[String], dir: tempfile::TempDir) -> std::io::Result<Self> {
+    pub(super) fn start(arguments: &[String], dir: tempfile::TempDir) -> std::io::Result<Self> {
         let log = File::create(dir.path().join("log"))?;
         let child = Command::new("sh")
             .args(["-c", GUARD, "sh"])
@@ -319,12 +319,12 @@ impl Process {
         Ok(Self { child, dir })
     }
 
-    fn is_over(&mut self) -> bool {
+    pub(super) fn is_over(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// The end of what it said.
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         let log = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
         let lines: Vec<_> = String::from_utf8_lossy(&log).lines().rev().take(3).map(str::to_owned).collect();
         lines.join(" / ")

@@ -1,0 +1,173 @@
+//! A real `labelsyncd` on a project directory of the real Label Studio, with directories for buckets.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::UNWANTED;
+use crate::support::label_studio::Installed;
+
+/// Far more than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A label config for pictures.
+pub const IMAGE_CONFIG: &str = "<View><Image name=\"image\" value=\"$image\"/><Choices name=\"is\" toName=\"image\">\
+                                <Choice value=\"cat\"/><Choice value=\"dog\"/></Choices></View>";
+
+/// A directory with a project `cats`, a source `in`, a target `out`, and a daemon or none.
+pub struct Beside {
+    pub dir: tempfile::TempDir,
+    daemon: Option<Child>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Beside {
+    /// A project made by `label-studio init`, no daemon yet.
+    pub fn new(installed: &Installed) -> Self {
+        let dir = tempfile::Builder::new().prefix("ls-").tempdir().unwrap();
+        for name in ["in", "out", "state"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        installed.init(&dir.path().join("cats"), IMAGE_CONFIG);
+        Self { dir, daemon: None, variables: Vec::new() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn project(&self) -> PathBuf {
+        self.path("cats")
+    }
+
+    /// Starts `labelsyncd` with directories for buckets.
+    pub fn start_local(&mut self) {
+        let dir = self.dir.path().display();
+        let source = format!("type = \"local\"\npath = \"{dir}/in\"\nregex = '.*'\npoll_interval = \"1s\"\n");
+        self.start(&source, Vec::new());
+    }
+
+    /// Starts `labelsyncd` with these lines for the source.
+    pub fn start(&mut self, source: &str, variables: Vec<(&'static str, String)>) {
+        let dir = self.dir.path().display();
+        let text = format!(
+            "[daemon]\nsocket = \"{dir}/run/control.sock\"\nstate_dir = \"{dir}/state\"\nlog_format = \"text\"\n\
+             [projects.cats]\npath = \"{dir}/cats\"\n[projects.cats.source]\n{source}\
+             [projects.cats.target]\ntype = \"local\"\npath = \"{dir}/out\"\nprefix = \"done\"\n"
+        );
+        std::fs::write(self.path("labelsyncd.toml"), text).unwrap();
+        self.variables = variables;
+        self.start_again();
+    }
+
+    /// Starts `labelsyncd` with the settings it had.
+    pub fn start_again(&mut self) {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = self.program(env!("CARGO_BIN_EXE_labelsyncd"));
+        command.arg("--config").arg(self.path("labelsyncd.toml"));
+        self.daemon = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        self.until("the daemon answers", || self.lsctl(&["status"]).0.then_some(()));
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    fn program(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for name in UNWANTED.into_iter().chain(["NO_COLOR", "NOTIFY_SOCKET", "LISTEN_FDS", "LABELSYNC_LOG"]) {
+            command.env_remove(name);
+        }
+        command.env("LABELSYNC_SOCKET", self.path("run/control.sock"));
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
+        command
+    }
+
+    /// Whether it went well, and what it printed.
+    pub fn lsctl(&self, words: &[&str]) -> (bool, String) {
+        let mut command = self.program(env!("CARGO_BIN_EXE_lsctl"));
+        let output = command.args(words).stdin(Stdio::null()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// The project's status.
+    pub fn status(&self) -> Value {
+        let (well, said) = self.lsctl(&["--json", "status", "cats"]);
+        assert!(well, "{said}");
+        serde_json::from_str::<Value>(&said).unwrap()["projects"][0].clone()
+    }
+
+    /// Once around in both directions.
+    pub fn sync(&self) {
+        let (well, said) = self.lsctl(&["sync", "cats", "--wait"]);
+        assert!(well, "{said}");
+    }
+
+    /// What the daemon said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Puts an object into the source.
+    pub fn put(&self, key: &str) {
+        std::fs::write(self.path("in").join(key), key).unwrap();
+    }
+
+    /// The tasks in `tasks.json`, when it is whole.
+    pub fn tasks(&self) -> BTreeMap<u64, Value> {
+        self.until("a whole tasks.json", || read_tasks(&self.project()))
+    }
+
+    /// Waits until the near side has nothing left to do and nobody touches it.
+    pub fn until_at_rest(&self) {
+        let mut before = None;
+        let mut since = Instant::now();
+        self.until("tasks.json at rest", || {
+            let now = std::fs::read(self.project().join("tasks.json")).ok();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+            (since.elapsed() > Duration::from_secs(3)).then_some(())
+        });
+    }
+
+    /// Asks again until there is an answer.
+    pub fn until<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(Instant::now() < end, "waited too long for {what}; the daemon said:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().ok();
+            daemon.wait().ok();
+        }
+        // A failure is looked into where it happened.
+        if std::thread::panicking() && std::env::var_os("KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+        }
+    }
+}
+
+/// `None`: not whole.
+pub fn read_tasks(project: &Path) -> Option<BTreeMap<u64, Value>> {
+    let bytes = std::fs::read(project.join("tasks.json")).ok()?;
+    let entries: BTreeMap<String, Value> = serde_json::from_slice(&bytes).ok()?;
+    Some(entries.into_iter().map(|(id, task)| (id.parse().unwrap(), task)).collect())
+}

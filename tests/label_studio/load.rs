@@ -1,0 +1,283 @@
+//! The load of `0.8.md`'s "Protocol prototype": imports and deletes one after the other, one page polling, labelling,
+//! while blobs arrive; with labelsync, and the same without it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::beside::Beside;
+use crate::support::label_studio::{Installed, LabelStudio};
+
+/// Between two deeds of the user.
+const PAUSE: Duration = Duration::from_millis(120);
+/// Between two looks of the page.
+const POLL: Duration = Duration::from_millis(400);
+/// Between two blobs.
+const ARRIVAL: Duration = Duration::from_millis(300);
+const IMPORTS: usize = 100;
+const DELETES: usize = 50;
+const LABELS: usize = 50;
+/// Blobs that are there at the start.
+const BLOBS: usize = 60;
+
+/// A task is told by its picture: `blob-7.png`, `import-7.png`.
+type Picture = String;
+
+/// What the user did, by what Label Studio answered to it.
+#[derive(Default)]
+struct Done {
+    imported: BTreeSet<Picture>,
+    deleted: BTreeSet<Picture>,
+    labelled: BTreeMap<Picture, u64>,
+    refused: u64,
+}
+
+/// What it came to.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    mirrored: usize,
+    mirrored_lost: Vec<Picture>,
+    imports: usize,
+    imports_lost: Vec<Picture>,
+    deletes: usize,
+    undone: Vec<Picture>,
+    completions: usize,
+    completions_lost: Vec<Picture>,
+    elsewhere: Vec<Picture>,
+    twice: Vec<Picture>,
+    lists: u64,
+    lists_failed: u64,
+    refused: u64,
+}
+
+/// The picture of a task, wherever it is served from.
+fn picture(task: &Value) -> Picture {
+    let url = task["data"]["image"].as_str().unwrap_or_default();
+    let name = regex::Regex::new(r"(blob|import)-\d+\.png").unwrap().find(url);
+    name.unwrap_or_else(|| panic!("a strange task: {task}")).as_str().to_owned()
+}
+
+/// One page that is open, and what it showed last.
+struct Page {
+    shown: Arc<Mutex<Vec<(u64, Picture)>>>,
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<(u64, u64)>,
+}
+
+impl Page {
+    fn open(server: &Arc<LabelStudio>) -> Self {
+        let (shown, stop) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
+        let (server, seen, stopped) = (server.clone(), shown.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let (mut lists, mut failed) = (0, 0);
+            while !stopped.load(Ordering::Relaxed) {
+                let project = server.call("GET", "/api/project", None);
+                let tasks = server.call("GET", "/api/tasks?page_size=100000&fields=id,data", None);
+                lists += 2;
+                failed += u64::from(project.status != 200) + u64::from(tasks.status != 200);
+                if let (200, Some(tasks)) = (tasks.status, tasks.body.as_array()) {
+                    *seen.lock().unwrap() =
+                        tasks.iter().map(|task| (task["id"].as_u64().unwrap(), picture(task))).collect();
+                }
+                std::thread::sleep(POLL);
+            }
+            (lists, failed)
+        });
+        Self { shown, stop, thread }
+    }
+
+    /// A task that the page shows and `wanted` takes; another one each time.
+    fn pick(&self, turn: usize, wanted: impl Fn(&Picture) -> bool) -> Option<(u64, Picture)> {
+        let shown = self.shown.lock().unwrap();
+        let fit: Vec<_> = shown.iter().filter(|(_, picture)| wanted(picture)).collect();
+        // A step that meets every place of the list, old tasks and the newest.
+        (!fit.is_empty()).then(|| fit[turn * 7919 % fit.len()].clone())
+    }
+
+    fn close(self) -> (u64, u64) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn import(server: &LabelStudio, turn: usize, done: &mut Done) {
+    let picture = format!("import-{turn}.png");
+    let task = json!([{"image": format!("http://localhost/{picture}")}]);
+    match server.call("POST", "/api/project/import", Some(&task)).status {
+        201 => _ = done.imported.insert(picture),
+        _ => done.refused += 1,
+    }
+}
+
+fn delete(server: &LabelStudio, page: &Page, turn: usize, done: &mut Done) {
+    let free = |p: &Picture| !done.deleted.contains(p) && !done.labelled.contains_key(p);
+    let Some((id, picture)) = page.pick(turn, free) else { return };
+    match server.call("DELETE", &format!("/api/tasks/{id}"), None).status {
+        204 => _ = done.deleted.insert(picture),
+        _ => done.refused += 1,
+    }
+}
+
+fn label(server: &LabelStudio, page: &Page, turn: usize, done: &mut Done) {
+    let free = |p: &Picture| !done.deleted.contains(p) && !done.labelled.contains_key(p);
+    let Some((id, picture)) = page.pick(turn + 3, free) else { return };
+    let result = json!([{"id": picture, "from_name": "is", "to_name": "image", "type": "choices",
+                         "value": {"choices": ["cat"]}}]);
+    let completion = json!({"lead_time": 1.5, "result": result});
+    match server.call("POST", &format!("/api/tasks/{id}/completions"), Some(&completion)).status {
+        201 => _ = done.labelled.insert(picture, id),
+        _ => done.refused += 1,
+    }
+}
+
+/// The user, one deed after the other.
+fn work(server: &LabelStudio, page: &Page) -> Done {
+    let mut done = Done::default();
+    for turn in 0.. {
+        if done.imported.len() < IMPORTS {
+            import(server, turn, &mut done);
+            std::thread::sleep(PAUSE);
+        }
+        if turn % 2 == 0 && done.deleted.len() < DELETES {
+            delete(server, page, turn, &mut done);
+            std::thread::sleep(PAUSE);
+        } else if turn % 2 == 1 && done.labelled.len() < LABELS {
+            label(server, page, turn, &mut done);
+            std::thread::sleep(PAUSE);
+        }
+        let over = done.imported.len() >= IMPORTS && done.deleted.len() >= DELETES && done.labelled.len() >= LABELS;
+        if over || turn > 4 * IMPORTS {
+            break;
+        }
+    }
+    done
+}
+
+/// Blobs that come while the user works.
+struct Arrivals {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<usize>,
+}
+
+impl Arrivals {
+    fn begin(source: std::path::PathBuf) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            for number in 0.. {
+                if stopped.load(Ordering::Relaxed) {
+                    return number;
+                }
+                std::fs::write(source.join(format!("blob-{number}.png")), b"a picture").unwrap();
+                if number >= BLOBS {
+                    std::thread::sleep(ARRIVAL);
+                }
+            }
+            0
+        });
+        Self { stop, thread }
+    }
+
+    fn end(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn run(installed: &Installed, labelsync: bool) -> Numbers {
+    let mut beside = Beside::new(installed);
+    let server = Arc::new(installed.start(&beside.project(), &[]));
+    let arrivals = labelsync.then(|| {
+        beside.start_local();
+        Arrivals::begin(beside.path("in"))
+    });
+    let page = Page::open(&server);
+    let done = work(&server, &page);
+    let mirrored = arrivals.map_or(0, Arrivals::end);
+    let (lists, lists_failed) = page.close();
+    if labelsync {
+        beside.sync();
+        beside.until_at_rest();
+    }
+    let mut numbers = Numbers { mirrored, lists, lists_failed, refused: done.refused, ..Numbers::default() };
+    compare(&beside, &server, &done, labelsync, &mut numbers);
+    if labelsync {
+        tell_events(&beside);
+    }
+    numbers
+}
+
+/// What stands there in the end against what was done.
+fn compare(beside: &Beside, server: &LabelStudio, done: &Done, labelsync: bool, numbers: &mut Numbers) {
+    let listed: Vec<(u64, Picture)> =
+        server.tasks().iter().map(|task| (task["id"].as_u64().unwrap(), picture(task))).collect();
+    let in_file: Vec<(u64, Picture)> = beside.tasks().iter().map(|(id, task)| (*id, picture(task))).collect();
+    assert_eq!(listed, in_file, "what Label Studio lists stands in the file");
+    let mut shown = BTreeMap::new();
+    for (id, picture) in listed {
+        if shown.insert(picture.clone(), id).is_some() {
+            numbers.twice.push(picture);
+        }
+    }
+    let wanted = |p: &Picture| !done.deleted.contains(p);
+    let blobs = (0..numbers.mirrored).map(|number| format!("blob-{number}.png"));
+    numbers.mirrored_lost = blobs.filter(wanted).filter(|p| !shown.contains_key(p)).collect();
+    numbers.imports = done.imported.len();
+    numbers.imports_lost = done.imported.iter().filter(|p| wanted(p) && !shown.contains_key(*p)).cloned().collect();
+    numbers.deletes = done.deleted.len();
+    numbers.undone = done.deleted.iter().filter(|p| shown.contains_key(*p)).cloned().collect();
+    numbers.completions = done.labelled.len();
+    for (picture, id) in &done.labelled {
+        let file = std::fs::read(beside.project().join(format!("completions/{id}.json")));
+        let text = file.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+        if !text.contains(&format!("\"id\": \"{picture}\"")) {
+            numbers.completions_lost.push(picture.clone());
+            continue;
+        }
+        let about = serde_json::from_str(&text).map(|file: Value| self::picture(&file)).ok();
+        if about.as_ref() != Some(picture) || shown.get(picture).is_some_and(|shown| shown != id) {
+            numbers.elsewhere.push(picture.clone());
+        }
+        if labelsync {
+            let object = std::fs::read(beside.path("out/done").join(id.to_string())).ok();
+            assert_eq!(object, file.ok(), "the completion of {picture} is in the target, byte for byte");
+        }
+    }
+}
+
+/// What labelsync did, by kind.
+fn tell_events(beside: &Beside) {
+    let (well, said) = beside.lsctl(&["--json", "events"]);
+    assert!(well, "{said}");
+    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+    for event in said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        *kinds.entry(event["kind"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    println!("labelsync's events: {kinds:?}");
+}
+
+/// Prints the numbers, and fails where they are worse than they may be.
+pub fn table(installed: Installed) {
+    let other = installed.clone();
+    let without = std::thread::spawn(move || run(&other, false));
+    let with = run(&installed, true);
+    let without = without.join().unwrap();
+    let row = |name: &str, n: &Numbers| {
+        println!(
+            "| {name} | {}/{} | {}/{} | {}/{} | {}/{} | {} | {} | {} of {} |",
+            n.mirrored_lost.len(), n.mirrored, n.imports_lost.len(), n.imports, n.undone.len(), n.deletes,
+            n.completions_lost.len(), n.completions, n.elsewhere.len(), n.twice.len(), n.lists_failed, n.lists
+        );
+    };
+    println!("| | mirrored lost | imports lost | deletes undone | completions lost | on other tasks | twice | failed lists |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| prototype, 1 batch/s, 50 ms quiet rule | 0/155 | 0/100 | 1/25 | - | - | - | - |");
+    row("Label Studio alone", &without);
+    row("with labelsyncd", &with);
+    println!("without: {without:?}\nwith: {with:?}");
+    assert_eq!(with.deletes, DELETES);
+    assert_eq!(with.mirrored_lost, Vec::<Picture>::new());
+}

@@ -1,0 +1,125 @@
+//! A real Label Studio 0.7 or 0.8 beside labelsync: installed by `label_studio/install.sh`, run by `run.sh`.
+//!
+//! Promise: where it cannot be installed the reason is given; it ends with the test.
+//! Not here: tests.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::servers::{Process, free_ports};
+
+/// It imports pandas and more: seconds on an idle machine.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// An answer later than this hangs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An installed version.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    venv: PathBuf,
+}
+
+/// Installs a version, or says why it cannot be had.
+pub fn installed(version: &str) -> Result<Installed, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = root.join("tests/support/label_studio/install.sh");
+    let done = Command::new("bash").arg(&script).arg(version).stdin(Stdio::null()).output();
+    let done = done.map_err(|error| format!("install.sh cannot be started: {error}"))?;
+    if done.status.success() {
+        return Ok(Installed { venv: root.join(format!(".test-tools/label-studio-{version}")) });
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    Err(said.trim().lines().last().unwrap_or("install.sh failed").to_owned())
+}
+
+impl Installed {
+    fn words(&self, verb: &str, project: &Path, argument: &str) -> Vec<String> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/label_studio/run.sh");
+        let words = [&script.display().to_string(), &self.venv.display().to_string(), verb];
+        words.into_iter().chain([&*project.display().to_string(), argument]).map(str::to_owned).collect()
+    }
+
+    /// `label-studio init PROJECT -l CONFIG`.
+    pub fn init(&self, project: &Path, label_config: &str) {
+        let config = project.with_extension("config.xml");
+        std::fs::write(&config, label_config).expect("written");
+        let words = self.words("init", project, &config.display().to_string());
+        let done = Command::new("bash").args(words).stdin(Stdio::null()).output().expect("it starts");
+        assert!(done.status.success(), "init: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// `label-studio start PROJECT`, with these variables; answers when this returns.
+    pub fn start(&self, project: &Path, variables: &[(&str, String)]) -> LabelStudio {
+        let port = free_ports()[0];
+        let mut words = vec!["env".to_owned()];
+        words.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
+        words.push("bash".to_owned());
+        words.extend(self.words("start", project, &port.to_string()));
+        let process = Process::start(&words, tempfile::tempdir().expect("a directory")).expect("it starts");
+        let mut server = LabelStudio { port, process };
+        let end = Instant::now() + START_TIMEOUT;
+        while server.try_call("GET", "/api/health", None).is_none_or(|answer| answer.status != 200) {
+            assert!(!server.process.is_over() && Instant::now() < end, "no Label Studio: {}", server.process.log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        server
+    }
+}
+
+/// What it answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+/// A running one.
+#[derive(Debug)]
+pub struct LabelStudio {
+    port: u16,
+    process: Process,
+}
+
+impl LabelStudio {
+    /// A request and its answer.
+    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let answer = self.try_call(method, path, body);
+        answer.unwrap_or_else(|| panic!("{method} {path}: no answer; {}", self.process.log()))
+    }
+
+    /// Its tasks: `GET /api/tasks`, which must be well.
+    pub fn tasks(&self) -> Vec<Value> {
+        let answer = self.call("GET", "/api/tasks?page_size=100000", None);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body.as_array().expect("a list").clone()
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
+        let mut stream = TcpStream::connect(("localhost", self.port)).ok()?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).ok()?;
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let text = String::from_utf8_lossy(&answer);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
+        Some(Answer { status, body })
+    }
+}
