@@ -14,6 +14,10 @@ mod support;
 
 fn main() -> std::process::ExitCode {
     support::trials(|t| {
-        t.test_with("c07_c08_c09_nothing_is_lost_beside_label_studio_0_8", || support::label_studio::installed("0.8.2"), load::table);
+        t.test_with(
+            "c07_c08_c09_nothing_is_lost_beside_label_studio_0_8",
+            || support::label_studio::installed("0.8.2"),
+            load::table,
+        );
     })
 }

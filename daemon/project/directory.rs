@@ -129,12 +129,13 @@ impl Near for Directory {
     ) -> Result<Option<Fingerprint>, NearError> {
         let dir = self.dir()?;
         let Some((file, print)) = dir.open_reader(TASKS)? else { return Ok(None) };
-        tasks_file::scan(&file, each)?;
-        // Label Studio writes in place: a version that changed under the walk was no version at all.
-        if fingerprint_of(&file).map_err(TasksFileError::Io)? != print {
-            return Err(TasksFileError::Torn.into());
+        let scanned = tasks_file::scan(&file, each);
+        // Label Studio writes in place: a version that changed under the walk was no version at all, whatever it read as.
+        let changed = fingerprint_of(&file).map_err(TasksFileError::Io)? != print;
+        match scanned {
+            Ok(()) | Err(TasksFileError::Invalid(_)) if changed => Err(TasksFileError::Torn.into()),
+            scanned => Ok(scanned.map(|()| Some(print))?),
         }
-        Ok(Some(print))
     }
 
     fn source_print(&self) -> Result<Option<Fingerprint>, NearError> {

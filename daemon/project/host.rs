@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -311,12 +311,30 @@ fn keep_displaced_completions(dir: &Dir, shared: &Shared) -> Result<(), CycleErr
 async fn watch_directory(shared: Shared, path: PathBuf, wakes: Arc<Wakes>, end: CancellationToken) {
     let watcher = Watcher::start(&path, Periods::default());
     let mut warned = None;
+    // Label Studio writes its map with every page that is open: it is looked at only where it says something new.
+    let mut map_at: Option<Instant> = None;
     loop {
+        let map_due = async {
+            match map_at {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = end.cancelled() => return,
             () = watcher.woken() => {}
+            () = map_due => {
+                map_at = None;
+                let ledger = shared.ledger.clone();
+                if blocking(move || Ok(ledger.has_unseen()?)).await.unwrap_or(true) {
+                    wakes.wake_source(SourceWake::Near);
+                }
+            }
         }
         let hints = watcher.take();
+        if hints.map {
+            map_at.get_or_insert(Instant::now() + shared.pace.rest);
+        }
         if hints.everything {
             wakes.wake_source(SourceWake::Near);
             wakes.wake_target(TargetWake::Local);

@@ -29,6 +29,7 @@ pub mod task_url;
 mod tasks_edits;
 pub mod tasks_file;
 pub mod tasks_road;
+mod tasks_seen;
 pub mod validate;
 pub mod wakes;
 pub mod watch;

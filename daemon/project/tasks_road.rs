@@ -16,6 +16,7 @@ use super::shared::Shared;
 use super::spool::Spool;
 use super::tasks_edits::LedgerEdits;
 use super::tasks_file;
+use super::tasks_seen::Seen;
 use crate::events::{Happened, Level};
 use crate::names::TaskId;
 use crate::sync::action::NearAction;
@@ -48,7 +49,9 @@ pub struct TasksRoad {
     displaced: Option<(Displaced, Instant)>,
     /// Nobody writes into it any more.
     displaced_done: bool,
-    source_print: Option<Fingerprint>,
+    seen: Seen,
+    /// Label Studio kept writing: what is reserved waits until then.
+    unwritten_until: Option<Instant>,
     told: Vec<Happened>,
     untold: u64,
     started: bool,
@@ -71,19 +74,22 @@ impl TasksRoad {
             shared,
             displaced: None,
             displaced_done: false,
-            source_print: None,
+            seen: Seen::default(),
+            unwritten_until: None,
             told: Vec::new(),
             untold: 0,
             started: false,
         }
     }
 
-    /// When to look again at what was displaced.
+    /// When to look again.
     pub fn wake_at(&self) -> Option<Instant> {
-        let (_, since) = self.displaced.as_ref()?;
-        let due = *since + self.shared.pace.displaced;
-        // A torn one is waited for longer, not looked at without a pause.
-        Some(if since.elapsed() < self.shared.pace.displaced { due } else { Instant::now() + TORN_PAUSE })
+        let displaced = self.displaced.as_ref().map(|(_, since)| {
+            let due = *since + self.shared.pace.displaced;
+            // A torn one is waited for longer, not looked at without a pause.
+            if since.elapsed() < self.shared.pace.displaced { due } else { Instant::now() + TORN_PAUSE }
+        });
+        [displaced, self.seen.wake_at(&self.shared), self.unwritten_until].into_iter().flatten().min()
     }
 
     /// Told when it stands in `tasks.json`.
@@ -105,11 +111,15 @@ impl TasksRoad {
         let print = self.shared.near.tasks_print()?;
         let ours = print.is_some() && print == recorded;
         if ours && rescued.is_empty() && self.started {
-            self.look_seen()?;
+            // While somebody may still write into the displaced file, its ids are not ours for certain.
+            if self.displaced.is_none() || self.displaced_done {
+                self.seen.look(&self.shared)?;
+            }
             return self.discard_displaced();
         }
         let compared = self.compare(&rescued)?;
         self.record(compared.changes)?;
+        self.seen.forget();
         if !ours && is_written_in_place(compared.walked, recorded) {
             self.mark_seen_among(&compared.in_file)?;
         }
@@ -125,21 +135,34 @@ impl TasksRoad {
         Ok(())
     }
 
-    /// What stands in `tasks.json`, and stood in displaced ones, against the ledger.
+    /// What stands in `tasks.json`, and stood in displaced ones, against the ledger. A torn file is waited for.
     fn compare(&self, rescued: &BTreeMap<TaskId, String>) -> Result<Compared, CycleError> {
+        let began = Instant::now();
+        loop {
+            match self.compare_once(rescued) {
+                Err(CycleError::Near(error)) if error.is_transient() && began.elapsed() < TORN_PATIENCE => {
+                    std::thread::sleep(TORN_PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn compare_once(&self, rescued: &BTreeMap<TaskId, String>) -> Result<Compared, CycleError> {
         let ledger = &self.shared.ledger;
-        let map = self.shared.near.source_map()?;
         let mut in_file = Vec::new();
         let mut told = BTreeSet::new();
         let mut changes: Spool<NearChange> = Spool::new(&self.shared.work_dir);
-        let walked = self.scan_patiently(|id, text| {
+        let walked = self.shared.near.scan_tasks(&mut |id, text| {
             in_file.push(id);
-            if consider(ledger, id, text, &map, &mut changes)? && rescued.contains_key(&id) {
+            if consider(ledger, id, text, &mut changes)? && rescued.contains_key(&id) {
                 told.insert(id);
             }
             Ok(())
         })?;
         in_file.sort_unstable();
+        // After the walk: Label Studio writes the map first, so what is missing by its doing is missing in both.
+        let map = self.map()?;
         for (id, text) in rescued {
             let listing = listed(&map, *id);
             if !told.contains(id) && rescue(ledger, *id, text, listing, &in_file, &mut changes)? {
@@ -149,12 +172,24 @@ impl TasksRoad {
         let listing = |id| if walked.is_some() { listed(&map, id) } else { Listing::Missing };
         let mut undecided = false;
         for id in ledger.shown_ids()? {
-            if in_file.binary_search(&id).is_err() && !told.contains(&id) {
-                let known = ledger.known_task(id)?;
-                match decide(id, None, known.as_ref(), listing(id)) {
-                    Some(action) => changes.push(&NearChange { action, file: None })?,
-                    None => undecided = true,
-                }
+            let present = in_file.binary_search(&id).is_ok();
+            let lost_late = present && self.started && !rescued.is_empty() && !rescued.contains_key(&id);
+            if told.contains(&id) || (present && !lost_late) {
+                continue;
+            }
+            let mut known = ledger.known_task(id)?;
+            if let Some(known) = &mut known {
+                known.seen |= self.seen.has_listed(id);
+            }
+            let action = decide(id, None, known.as_ref(), listing(id));
+            tracing::debug!(%id, ?known, listing = ?listing(id), ?action, "missing from tasks.json");
+            undecided |= action.is_none() && !present;
+            let deleted = matches!(action, Some(NearAction::Retire(_) | NearAction::ForeignGone(_)));
+            let Some(action) = action.filter(|_| deleted || !present) else { continue };
+            changes.push(&NearChange { action, file: None })?;
+            if present {
+                // The user's delete went into the displaced file: ours still shows the task.
+                changes.push(&NearChange { action: NearAction::Withdraw(id), file: None })?;
             }
         }
         let mapped = match &map {
@@ -168,6 +203,18 @@ impl TasksRoad {
         // What is missing and cannot be decided without the map must be looked at again, though the file stays.
         let open = map == SourceMap::Unreadable && undecided;
         Ok(Compared { changes, in_file, walked, open })
+    }
+
+    /// Label Studio's map; a torn one is waited for, as Label Studio writes it at every listing.
+    fn map(&self) -> Result<SourceMap, CycleError> {
+        let began = Instant::now();
+        loop {
+            let map = self.shared.near.source_map()?;
+            if map != SourceMap::Unreadable || began.elapsed() >= self.shared.pace.quiet_max {
+                return Ok(map);
+            }
+            std::thread::sleep(TORN_PAUSE);
+        }
     }
 
     /// What Label Studio wrote into a file that was being displaced when the last daemon died.
@@ -223,8 +270,11 @@ impl TasksRoad {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.unwritten_until = None;
         if self.shared.ledger.pending_count()? == 0 {
             self.tell();
+        } else {
+            self.unwritten_until = Some(Instant::now() + self.shared.pace.displaced);
         }
         Ok(())
     }
@@ -312,45 +362,6 @@ impl TasksRoad {
         Ok(())
     }
 
-    fn scan_patiently(
-        &self,
-        mut each: impl FnMut(TaskId, &str) -> io::Result<()>,
-    ) -> Result<Option<Fingerprint>, CycleError> {
-        // Whether the file is whole is known before the first entry is considered.
-        let began = Instant::now();
-        loop {
-            match self.shared.near.scan_tasks(&mut |_, _| Ok(())) {
-                Ok(_) => break,
-                Err(error) if error.is_transient() && began.elapsed() < TORN_PATIENCE => {
-                    std::thread::sleep(TORN_PAUSE);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(self.shared.near.scan_tasks(&mut each)?)
-    }
-
-    /// The file is ours; Label Studio's own map says which of our tasks it has listed since.
-    fn look_seen(&mut self) -> Result<(), CycleError> {
-        let print = self.shared.near.source_print()?;
-        if print == self.source_print {
-            return Ok(());
-        }
-        let unseen = self.shared.ledger.unseen_ids()?;
-        let newer = match (print, self.shared.near.tasks_print()?) {
-            (Some(map), Some(tasks)) => map.mtime_ns > tasks.ctime_ns,
-            _ => false,
-        };
-        if newer && !unseen.is_empty() {
-            let SourceMap::Ids(ids) = self.shared.near.source_map()? else { return Ok(()) };
-            let seen: Vec<TaskId> =
-                unseen.into_iter().filter(|id| ids.binary_search_by_key(id, |(id, _)| *id).is_ok()).collect();
-            self.shared.ledger.mark_seen(&seen)?;
-        }
-        self.source_print = print;
-        Ok(())
-    }
-
     fn record(&mut self, changes: Spool<NearChange>) -> Result<(), CycleError> {
         if changes.count() == 0 {
             return Ok(());
@@ -380,7 +391,7 @@ impl TasksRoad {
 
     /// The highest id that anybody ever used, as far as this machine can know (contract C5). Blocks.
     pub fn highest(&self) -> Result<Option<TaskId>, CycleError> {
-        let listed = match self.shared.near.source_map()? {
+        let listed = match self.map()? {
             SourceMap::Ids(ids) => ids.last().map(|(id, _)| *id),
             SourceMap::Missing => None,
             SourceMap::Unreadable => return Err(unreadable_map()),
@@ -414,16 +425,11 @@ fn is_written_in_place(walked: Option<Fingerprint>, recorded: Option<Fingerprint
 }
 
 /// Whether the entry is Label Studio's word about its id.
-fn consider(
-    ledger: &Ledger,
-    id: TaskId,
-    text: &str,
-    map: &SourceMap,
-    changes: &mut Spool<NearChange>,
-) -> io::Result<bool> {
+fn consider(ledger: &Ledger, id: TaskId, text: &str, changes: &mut Spool<NearChange>) -> io::Result<bool> {
     let facts = tasks_file::facts(text);
     let known = ledger.known_task(id).map_err(io::Error::other)?;
-    let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), listed(map, id)) else { return Ok(false) };
+    // What stands there is decided without the map.
+    let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), Listing::Unreadable) else { return Ok(false) };
     let file = takes_file(action).then(|| (text.to_owned(), facts.data_hash, facts.url));
     changes.push(&NearChange { action, file })?;
     Ok(takes_file(action))

@@ -24,6 +24,7 @@ use crate::names::TaskId;
 pub const HINTED_MAX: usize = 10_000;
 
 const TASKS: &str = "tasks.json";
+const SOURCE_MAP: &str = "source.json";
 const COMPLETIONS: &str = "completions";
 const MARKER: &str = "labelsync.json";
 const CONFIGS: [&str; 2] = ["config.xml", "config.json"];
@@ -57,6 +58,8 @@ impl Default for Periods {
 pub struct Hints {
     /// `tasks.json`.
     pub tasks: bool,
+    /// `source.json`, which Label Studio writes at every listing.
+    pub map: bool,
     /// `config.xml` or `config.json`.
     pub config: bool,
     /// `completions/<id>.json` of these.
@@ -367,6 +370,8 @@ impl Shared {
             }
         } else if name == TASKS {
             self.hint(|hints| hints.tasks = true);
+        } else if name == SOURCE_MAP {
+            self.hint(|hints| hints.map = true);
         } else if CONFIGS.contains(&name) {
             self.hint(|hints| hints.config = true);
         } else if name == MARKER {

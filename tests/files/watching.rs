@@ -90,6 +90,8 @@ fn hints_name_what_changed() {
         fs::write(at("labelsync.json"), "{}").unwrap();
         assert!(told(&watcher).await.everything);
         fs::write(at("source.json"), "{}").unwrap();
+        assert_eq!(told(&watcher).await, Hints { map: true, ..Hints::default() });
+        fs::write(at("target.json"), "{}").unwrap();
         quiet(&watcher).await;
     });
 }

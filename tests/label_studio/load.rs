@@ -17,11 +17,16 @@ const PAUSE: Duration = Duration::from_millis(120);
 const POLL: Duration = Duration::from_millis(400);
 /// Between two blobs.
 const ARRIVAL: Duration = Duration::from_millis(300);
+/// Imports that Label Studio loses more or less from run to run, by races of its own threads.
+const CHANCE: usize = 4;
 const IMPORTS: usize = 100;
 const DELETES: usize = 50;
 const LABELS: usize = 50;
 /// Blobs that are there at the start.
 const BLOBS: usize = 60;
+
+/// Tasks of the run without labelsync, about as many as blobs arrive in the other one.
+const ALONE: usize = 150;
 
 /// A task is told by its picture: `blob-7.png`, `import-7.png`.
 type Picture = String;
@@ -32,7 +37,6 @@ struct Done {
     imported: BTreeSet<Picture>,
     deleted: BTreeSet<Picture>,
     labelled: BTreeMap<Picture, u64>,
-    refused: u64,
 }
 
 /// What it came to.
@@ -50,7 +54,6 @@ pub struct Numbers {
     twice: Vec<Picture>,
     lists: u64,
     lists_failed: u64,
-    refused: u64,
 }
 
 /// The picture of a task, wherever it is served from.
@@ -106,18 +109,16 @@ impl Page {
 fn import(server: &LabelStudio, turn: usize, done: &mut Done) {
     let picture = format!("import-{turn}.png");
     let task = json!([{"image": format!("http://localhost/{picture}")}]);
-    match server.call("POST", "/api/project/import", Some(&task)).status {
-        201 => _ = done.imported.insert(picture),
-        _ => done.refused += 1,
+    if server.call("POST", "/api/project/import", Some(&task)).status == 201 {
+        done.imported.insert(picture);
     }
 }
 
 fn delete(server: &LabelStudio, page: &Page, turn: usize, done: &mut Done) {
     let free = |p: &Picture| !done.deleted.contains(p) && !done.labelled.contains_key(p);
     let Some((id, picture)) = page.pick(turn, free) else { return };
-    match server.call("DELETE", &format!("/api/tasks/{id}"), None).status {
-        204 => _ = done.deleted.insert(picture),
-        _ => done.refused += 1,
+    if server.call("DELETE", &format!("/api/tasks/{id}"), None).status == 204 {
+        done.deleted.insert(picture);
     }
 }
 
@@ -127,9 +128,8 @@ fn label(server: &LabelStudio, page: &Page, turn: usize, done: &mut Done) {
     let result = json!([{"id": picture, "from_name": "is", "to_name": "image", "type": "choices",
                          "value": {"choices": ["cat"]}}]);
     let completion = json!({"lead_time": 1.5, "result": result});
-    match server.call("POST", &format!("/api/tasks/{id}/completions"), Some(&completion)).status {
-        201 => _ = done.labelled.insert(picture, id),
-        _ => done.refused += 1,
+    if server.call("POST", &format!("/api/tasks/{id}/completions"), Some(&completion)).status == 201 {
+        done.labelled.insert(picture, id);
     }
 }
 
@@ -189,6 +189,14 @@ impl Arrivals {
 
 fn run(installed: &Installed, labelsync: bool) -> Numbers {
     let mut beside = Beside::new(installed);
+    if !labelsync {
+        // As many tasks as the other one has: what a listing takes decides how often Label Studio loses a race with itself.
+        let tasks = (0..ALONE).map(|id| {
+            (id.to_string(), json!({"id": id, "data": {"image": format!("http://localhost/blob-{id}.png")}}))
+        });
+        let tasks = Value::Object(tasks.collect());
+        std::fs::write(beside.project().join("tasks.json"), tasks.to_string()).unwrap();
+    }
     let server = Arc::new(installed.start(&beside.project(), &[]));
     let arrivals = labelsync.then(|| {
         beside.start_local();
@@ -196,13 +204,13 @@ fn run(installed: &Installed, labelsync: bool) -> Numbers {
     });
     let page = Page::open(&server);
     let done = work(&server, &page);
-    let mirrored = arrivals.map_or(0, Arrivals::end);
+    let mirrored = arrivals.map_or(ALONE, Arrivals::end);
     let (lists, lists_failed) = page.close();
     if labelsync {
         beside.sync();
         beside.until_at_rest();
     }
-    let mut numbers = Numbers { mirrored, lists, lists_failed, refused: done.refused, ..Numbers::default() };
+    let mut numbers = Numbers { mirrored, lists, lists_failed, ..Numbers::default() };
     compare(&beside, &server, &done, labelsync, &mut numbers);
     if labelsync {
         tell_events(&beside);
@@ -262,22 +270,41 @@ fn tell_events(beside: &Beside) {
 /// Prints the numbers, and fails where they are worse than they may be.
 pub fn table(installed: Installed) {
     let other = installed.clone();
-    let without = std::thread::spawn(move || run(&other, false));
-    let with = run(&installed, true);
-    let without = without.join().unwrap();
+    let alone = std::thread::spawn(move || run(&other, false));
+    let beside = run(&installed, true);
+    let alone = alone.join().unwrap();
     let row = |name: &str, n: &Numbers| {
         println!(
             "| {name} | {}/{} | {}/{} | {}/{} | {}/{} | {} | {} | {} of {} |",
-            n.mirrored_lost.len(), n.mirrored, n.imports_lost.len(), n.imports, n.undone.len(), n.deletes,
-            n.completions_lost.len(), n.completions, n.elsewhere.len(), n.twice.len(), n.lists_failed, n.lists
+            n.mirrored_lost.len(),
+            n.mirrored,
+            n.imports_lost.len(),
+            n.imports,
+            n.undone.len(),
+            n.deletes,
+            n.completions_lost.len(),
+            n.completions,
+            n.elsewhere.len(),
+            n.twice.len(),
+            n.lists_failed,
+            n.lists
         );
     };
-    println!("| | mirrored lost | imports lost | deletes undone | completions lost | on other tasks | twice | failed lists |");
+    println!(
+        "| | mirrored lost | imports lost | deletes undone | completions lost | on other tasks | twice | failed lists |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     println!("| prototype, 1 batch/s, 50 ms quiet rule | 0/155 | 0/100 | 1/25 | - | - | - | - |");
-    row("Label Studio alone", &without);
-    row("with labelsyncd", &with);
-    println!("without: {without:?}\nwith: {with:?}");
-    assert_eq!(with.deletes, DELETES);
-    assert_eq!(with.mirrored_lost, Vec::<Picture>::new());
+    row("Label Studio alone", &alone);
+    row("with labelsyncd", &beside);
+    println!("alone: {alone:?}\nbeside: {beside:?}");
+    let none = Vec::<Picture>::new();
+    assert_eq!((&beside.mirrored_lost, &beside.completions_lost), (&none, &none), "nothing is lost");
+    assert_eq!((&beside.elsewhere, &beside.twice), (&none, &none), "no id stands for two things");
+    assert!(
+        beside.deletes >= DELETES && beside.completions >= LABELS && beside.imports >= IMPORTS,
+        "the load was done"
+    );
+    assert!(beside.imports_lost.len() <= alone.imports_lost.len() + CHANCE, "labelsync loses no imports");
+    assert!(beside.undone.len() * 5 <= beside.deletes, "a delete comes back only in doubt (C8)");
 }

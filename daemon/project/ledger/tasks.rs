@@ -108,6 +108,12 @@ impl Ledger {
         self.ids("SELECT id FROM tasks WHERE seen = 0 AND state = 0 ORDER BY id")
     }
 
+    /// Whether there are any such.
+    pub fn has_unseen(&self) -> Result<bool, LedgerError> {
+        let unseen = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE seen = 0 AND state = 0 LIMIT 1)";
+        Ok(self.count(unseen)? > 0)
+    }
+
     /// Records that Label Studio holds these in its memory.
     pub fn mark_seen(&self, ids: &[TaskId]) -> Result<(), LedgerError> {
         if ids.is_empty() {

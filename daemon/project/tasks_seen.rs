@@ -1,0 +1,74 @@
+//! Which of our tasks Label Studio has had in its memory, learnt from the map that it writes at every listing.
+//!
+//! Promise: an id that Label Studio is just giving to an import is not taken for ours, seen: it stands in the map
+//! before it stands in `tasks.json`.
+//! Not here: what follows from it (`sync::near`).
+
+use std::time::Instant;
+
+use super::error::CycleError;
+use super::files::Fingerprint;
+use super::near::SourceMap;
+use super::shared::Shared;
+use crate::names::TaskId;
+
+/// What the map said.
+#[derive(Debug, Default)]
+pub struct Seen {
+    source_print: Option<Fingerprint>,
+    /// Ids, ascending, that stood in the map while `tasks.json` held ours, and since when that is known.
+    listed: Option<(Vec<TaskId>, Instant)>,
+}
+
+impl Seen {
+    /// When to look again.
+    pub fn wake_at(&self, shared: &Shared) -> Option<Instant> {
+        self.listed.as_ref().map(|(_, since)| *since + shared.pace.displaced)
+    }
+
+    /// `tasks.json` is as we wrote it. Tasks that the map names are seen when it still is so after as long as Label
+    /// Studio may take from its map to its `tasks.json`.
+    pub fn look(&mut self, shared: &Shared) -> Result<(), CycleError> {
+        if self.listed.is_none() {
+            self.listed = self.listed_now(shared)?.map(|ids| (ids, Instant::now()));
+        }
+        if let Some((ids, since)) = &self.listed
+            && since.elapsed() >= shared.pace.displaced
+        {
+            shared.ledger.mark_seen(ids)?;
+            self.listed = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the map has named an id that is in neither file now: not an import then, which would stand there.
+    pub fn has_listed(&self, id: TaskId) -> bool {
+        self.listed.as_ref().is_some_and(|(ids, _)| ids.binary_search(&id).is_ok())
+    }
+
+    /// Label Studio wrote `tasks.json`: what the map says is learnt anew.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    fn listed_now(&mut self, shared: &Shared) -> Result<Option<Vec<TaskId>>, CycleError> {
+        let print = shared.near.source_print()?;
+        if print == self.source_print {
+            return Ok(None);
+        }
+        let mut unseen = shared.ledger.unseen_ids()?;
+        let newer = match (print, shared.near.tasks_print()?) {
+            (Some(map), Some(tasks)) => map.mtime_ns > tasks.ctime_ns,
+            _ => false,
+        };
+        if newer && !unseen.is_empty() {
+            // A torn one is being written: the end of that is a reason to look again.
+            let SourceMap::Ids(ids) = shared.near.source_map()? else { return Ok(None) };
+            unseen.retain(|id| ids.binary_search_by_key(id, |(id, _)| *id).is_ok());
+        } else {
+            unseen.clear();
+        }
+        self.source_print = print;
+        Ok((!unseen.is_empty()).then_some(unseen))
+    }
+}
