@@ -171,3 +171,9 @@ fn l26_a_refused_push_ends_with_its_file() {
     ends_well(true, &ops);
     ends_well(true, &[ops.as_slice(), &[Restart, Import, Label(0, 0)]].concat());
 }
+
+/// The same, where ours stood under that id once more in a displaced file that was found at the start.
+#[test]
+fn c09_what_moved_away_is_no_import() {
+    ends_well(false, &[Meanwhile(When::Into, Act::Import), Put(4, 8), Source(true), Source(true), Restart]);
+}
