@@ -1,23 +1,47 @@
-//! labelsync beside the real Label Studio, on one project directory: the contract C1 to C25, live.
+//! labelsync beside Label Studio on one project directory: the contract C1 to C25 on the real daemon.
 //!
 //! Promise: the numbers of a load with labelsync are printed beside those of the same load without it; where a real
-//! Label Studio cannot be installed these tests are shown as ignored with the reason.
-//! Not here: what is decided from which state (`sync::near`).
+//! Label Studio cannot be installed its tests are shown as ignored with the reason.
+//! Not here: what is decided from which state (`sync::near`); random histories (`histories`).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test")]
 
 #[path = "label_studio/beside.rs"]
 mod beside;
+#[path = "label_studio/clauses.rs"]
+mod clauses;
+#[path = "label_studio/live.rs"]
+mod live;
 #[path = "label_studio/load.rs"]
 mod load;
 mod support;
 
+use support::Kind;
+use support::label_studio::installed;
+
 fn main() -> std::process::ExitCode {
     support::trials(|t| {
-        t.test_with(
-            "c07_c08_c09_nothing_is_lost_beside_label_studio_0_8",
-            || support::label_studio::installed("0.8.2"),
-            load::table,
-        );
+        for (name, body) in [
+            ("c01_tasks_json_is_replaced_whole", clauses::c01_tasks_json_is_replaced_whole as fn()),
+            ("c02_a_torn_file_is_waited_for", clauses::c02_a_torn_file_is_waited_for),
+            ("c05_c06_new_ids_are_above_all_that_were_used", clauses::c05_c06_new_ids_are_above_all_that_were_used),
+            (
+                "c08_a_delete_soon_after_the_first_listing_is_kept",
+                clauses::c08_a_delete_soon_after_the_first_listing_is_kept,
+            ),
+            ("c08_a_clobbered_task_comes_back", clauses::c08_a_clobbered_task_comes_back),
+            ("c09_an_import_keeps_its_id_and_ours_moves", clauses::c09_an_import_keeps_its_id_and_ours_moves),
+            (
+                "c15_a_removed_object_keeps_its_id_and_completion",
+                clauses::c15_a_removed_object_keeps_its_id_and_completion,
+            ),
+        ] {
+            t.test_with(name, || Ok(()), move |()| body());
+        }
+        let servers = t.servers();
+        let both = move || Ok((installed("0.8.2")?, servers.get(Kind::Moto)?));
+        t.test_with("c18_label_studio_0_8_shows_and_fills_a_bucket", both, live::s3);
+        t.test_with("c05_label_studio_0_7_counts_as_labelsync_does", || installed("0.7.5.post1"), live::dense_ids);
+        t.test_with("c07_c08_c09_nothing_is_lost_beside_label_studio_0_8", || installed("0.8.2"), load::table);
     })
 }

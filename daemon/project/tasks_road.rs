@@ -111,10 +111,7 @@ impl TasksRoad {
         let print = self.shared.near.tasks_print()?;
         let ours = print.is_some() && print == recorded;
         if ours && rescued.is_empty() && self.started {
-            // While somebody may still write into the displaced file, its ids are not ours for certain.
-            if self.displaced.is_none() || self.displaced_done {
-                self.seen.look(&self.shared)?;
-            }
+            self.seen.look(&self.shared, self.displaced.is_none() || self.displaced_done)?;
             return self.discard_displaced();
         }
         let compared = self.compare(&rescued)?;

@@ -27,12 +27,13 @@ impl Seen {
     }
 
     /// `tasks.json` is as we wrote it. Tasks that the map names are seen when it still is so after as long as Label
-    /// Studio may take from its map to its `tasks.json`.
-    pub fn look(&mut self, shared: &Shared) -> Result<(), CycleError> {
+    /// Studio may take from its map to its `tasks.json`; not `certain`: somebody may still write into the displaced one.
+    pub fn look(&mut self, shared: &Shared, certain: bool) -> Result<(), CycleError> {
         if self.listed.is_none() {
             self.listed = self.listed_now(shared)?.map(|ids| (ids, Instant::now()));
         }
         if let Some((ids, since)) = &self.listed
+            && certain
             && since.elapsed() >= shared.pace.displaced
         {
             shared.ledger.mark_seen(ids)?;

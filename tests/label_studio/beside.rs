@@ -28,12 +28,32 @@ pub struct Beside {
 impl Beside {
     /// A project made by `label-studio init`, no daemon yet.
     pub fn new(installed: &Installed) -> Self {
+        let beside = Self::directories();
+        installed.init(&beside.project(), IMAGE_CONFIG);
+        beside
+    }
+
+    /// A project as `label-studio init` makes it, for a Label Studio that the test plays.
+    pub fn played() -> Self {
+        let beside = Self::directories();
+        std::fs::create_dir_all(beside.project().join("completions")).unwrap();
+        beside.write("config.xml", IMAGE_CONFIG);
+        beside.write("config.json", "{\n  \"label_config\": \"config.xml\"\n}");
+        beside.write("tasks.json", "{}");
+        beside
+    }
+
+    fn directories() -> Self {
         let dir = tempfile::Builder::new().prefix("ls-").tempdir().unwrap();
         for name in ["in", "out", "state"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        installed.init(&dir.path().join("cats"), IMAGE_CONFIG);
         Self { dir, daemon: None, variables: Vec::new() }
+    }
+
+    /// Writes a file of the project in place, as Label Studio does.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.project().join(name), text).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -48,16 +68,17 @@ impl Beside {
     pub fn start_local(&mut self) {
         let dir = self.dir.path().display();
         let source = format!("type = \"local\"\npath = \"{dir}/in\"\nregex = '.*'\npoll_interval = \"1s\"\n");
-        self.start(&source, Vec::new());
+        let target = format!("type = \"local\"\npath = \"{dir}/out\"\nprefix = \"done\"\n");
+        self.start(&source, &target, Vec::new());
     }
 
-    /// Starts `labelsyncd` with these lines for the source.
-    pub fn start(&mut self, source: &str, variables: Vec<(&'static str, String)>) {
+    /// Starts `labelsyncd` with these lines for source and target.
+    pub fn start(&mut self, source: &str, target: &str, variables: Vec<(&'static str, String)>) {
         let dir = self.dir.path().display();
         let text = format!(
             "[daemon]\nsocket = \"{dir}/run/control.sock\"\nstate_dir = \"{dir}/state\"\nlog_format = \"text\"\n\
              [projects.cats]\npath = \"{dir}/cats\"\n[projects.cats.source]\n{source}\
-             [projects.cats.target]\ntype = \"local\"\npath = \"{dir}/out\"\nprefix = \"done\"\n"
+             [projects.cats.target]\n{target}"
         );
         std::fs::write(self.path("labelsyncd.toml"), text).unwrap();
         self.variables = variables;
@@ -71,13 +92,6 @@ impl Beside {
         command.arg("--config").arg(self.path("labelsyncd.toml"));
         self.daemon = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
         self.until("the daemon answers", || self.lsctl(&["status"]).0.then_some(()));
-    }
-
-    /// `kill -9`.
-    pub fn kill(&mut self) {
-        let mut daemon = self.daemon.take().expect("it runs");
-        daemon.kill().unwrap();
-        daemon.wait().unwrap();
     }
 
     fn program(&self, program: &str) -> Command {
@@ -98,13 +112,6 @@ impl Beside {
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// The project's status.
-    pub fn status(&self) -> Value {
-        let (well, said) = self.lsctl(&["--json", "status", "cats"]);
-        assert!(well, "{said}");
-        serde_json::from_str::<Value>(&said).unwrap()["projects"][0].clone()
-    }
-
     /// Once around in both directions.
     pub fn sync(&self) {
         let (well, said) = self.lsctl(&["sync", "cats", "--wait"]);
@@ -119,6 +126,12 @@ impl Beside {
     /// Puts an object into the source.
     pub fn put(&self, key: &str) {
         std::fs::write(self.path("in").join(key), key).unwrap();
+    }
+
+    /// Waits until `tasks.json` has these ids.
+    pub fn until_ids(&self, ids: &[u64]) -> BTreeMap<u64, Value> {
+        let there = || read_tasks(&self.project()).filter(|tasks| tasks.keys().eq(ids));
+        self.until(&format!("the tasks {ids:?}"), there)
     }
 
     /// The tasks in `tasks.json`, when it is whole.

@@ -1,0 +1,167 @@
+//! Clauses of the contract, each shown on the real daemon, with a Label Studio that the test plays.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::beside::{Beside, read_tasks};
+
+/// `source.json` as Label Studio writes it when it has listed these.
+fn list(beside: &Beside, ids: impl IntoIterator<Item = u64>) {
+    let path = beside.project().join("tasks.json").display().to_string();
+    let entry = |id: u64| (id.to_string(), json!({"key": format!("{path}/{id}"), "exists": true}));
+    let map = Value::Object(ids.into_iter().map(entry).collect());
+    beside.write("source.json", &map.to_string().replace('/', "\\/"));
+}
+
+/// `tasks.json` as Label Studio writes it: these tasks, from its memory.
+fn save(beside: &Beside, tasks: impl IntoIterator<Item = (u64, Value)>) {
+    let tasks = Value::Object(tasks.into_iter().map(|(id, task)| (id.to_string(), task)).collect());
+    beside.write("tasks.json", &tasks.to_string());
+}
+
+fn task(id: u64, image: &str) -> (u64, Value) {
+    (id, json!({"id": id, "data": {"image": image}}))
+}
+
+/// Every reader meets a whole file, each time another inode.
+pub fn c01_tasks_json_is_replaced_whole() {
+    let mut beside = Beside::played();
+    beside.start_local();
+    let project = beside.project();
+    let (mut inodes, mut looks) = (BTreeSet::new(), 0);
+    let end = Instant::now() + Duration::from_secs(4);
+    for number in 0.. {
+        if Instant::now() > end {
+            break;
+        }
+        beside.put(&format!("{number}.png"));
+        let tasks = read_tasks(&project).expect("never torn");
+        assert!(tasks.iter().all(|(id, task)| task["id"].as_u64() == Some(*id) && task["data"]["image"].is_string()));
+        inodes.insert(std::fs::metadata(project.join("tasks.json")).unwrap().ino());
+        for entry in std::fs::read_dir(&project).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let known = ["tasks.json", "target.json", "config.json", "labelsync.json"];
+            assert!(known.contains(&&*name) || !name.ends_with(".json"), "Label Studio could take {name} for its own");
+        }
+        looks += 1;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(inodes.len() >= 3 && looks > 100, "{} versions seen in {looks} looks", inodes.len());
+}
+
+/// While `tasks.json` is torn it is neither "no tasks" nor overwritten; what comes then is whole.
+pub fn c02_a_torn_file_is_waited_for() {
+    let mut beside = Beside::played();
+    beside.put("a.png");
+    beside.start_local();
+    let before = beside.until_ids(&[0]);
+    list(&beside, [0]);
+    let whole = json!({"0": before[&0], "1": {"id": 1, "data": {"image": "http://localhost/x.png"}}}).to_string();
+    for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
+        beside.write("tasks.json", &whole[..cut]);
+        beside.put(&format!("b{cut}.png"));
+        std::thread::sleep(Duration::from_millis(700));
+        let there = std::fs::read_to_string(beside.project().join("tasks.json")).unwrap();
+        assert_eq!(there, whole[..cut], "left alone");
+    }
+    list(&beside, [0, 1]);
+    beside.write("tasks.json", &whole);
+    let tasks = beside.until_ids(&[0, 1, 2, 3, 4, 5]);
+    assert_eq!(tasks[&0], before[&0]);
+    assert_eq!(tasks[&1]["data"]["image"], "http://localhost/x.png");
+}
+
+/// New ids are above all that anybody used, ascending, in the order of keys, at the end of the file.
+pub fn c05_c06_new_ids_are_above_all_that_were_used() {
+    let mut beside = Beside::played();
+    save(&beside, [task(3, "http://localhost/x.png")]);
+    list(&beside, [3, 9]);
+    beside.write("completions/12.json", r#"{"id": 12, "data": {"image": "y"}, "completions": []}"#);
+    for key in ["b.png", "é.png", "B.png", "a.png"] {
+        beside.put(key);
+    }
+    beside.start_local();
+    let tasks = beside.until_ids(&[3, 13, 14, 15, 16]);
+    let images = tasks.values().skip(1).map(|task| task["data"]["image"].as_str().unwrap().rsplit('/').next().unwrap());
+    assert_eq!(images.collect::<Vec<_>>(), ["B.png", "a.png", "b.png", "é.png"]);
+    let text = std::fs::read_to_string(beside.project().join("tasks.json")).unwrap();
+    let places: Vec<_> = [3, 13, 14, 15, 16].map(|id| text.find(&format!("\"{id}\":")).unwrap()).to_vec();
+    assert!(places.is_sorted(), "appended at the end: {text}");
+}
+
+/// A user who deletes a task that has just come into view is heard.
+pub fn c08_a_delete_soon_after_the_first_listing_is_kept() {
+    let mut beside = Beside::played();
+    for key in ["a.png", "b.png", "c.png"] {
+        beside.put(key);
+    }
+    beside.start_local();
+    let tasks = beside.until_ids(&[0, 1, 2]);
+    std::thread::sleep(Duration::from_millis(100));
+    list(&beside, [0, 1, 2]);
+    std::thread::sleep(Duration::from_millis(700));
+    list(&beside, [0, 2]);
+    save(&beside, tasks.into_iter().filter(|(id, _)| *id != 1));
+    beside.put("d.png");
+    beside.until_ids(&[0, 2, 3]);
+    beside.sync();
+    assert_eq!(beside.tasks().into_keys().collect::<Vec<_>>(), [0, 2, 3], "it stays deleted");
+}
+
+/// What Label Studio lost, because it had not seen it or still lists it, comes back.
+pub fn c08_a_clobbered_task_comes_back() {
+    let mut beside = Beside::played();
+    for key in ["a.png", "b.png"] {
+        beside.put(key);
+    }
+    beside.start_local();
+    let tasks = beside.until_ids(&[0, 1]);
+    list(&beside, [0]);
+    save(&beside, tasks.clone().into_iter().filter(|(id, _)| *id == 0));
+    assert_eq!(beside.until_ids(&[0, 1]), tasks, "never seen");
+    list(&beside, [0, 1]);
+    std::thread::sleep(Duration::from_secs(2));
+    save(&beside, tasks.clone().into_iter().filter(|(id, _)| *id == 0));
+    assert_eq!(beside.until_ids(&[0, 1]), tasks, "seen, and still in Label Studio's map");
+    std::fs::remove_file(beside.project().join("source.json")).unwrap();
+    beside.write("tasks.json", "{}");
+    assert_eq!(beside.until_ids(&[0, 1]), tasks, "made anew");
+}
+
+/// An import under the id of a task that Label Studio had not seen keeps it; ours moves.
+pub fn c09_an_import_keeps_its_id_and_ours_moves() {
+    let mut beside = Beside::played();
+    beside.put("a.png");
+    beside.start_local();
+    let ours = beside.until_ids(&[0])[&0]["data"].clone();
+    // In the order in which Label Studio saves them, a moment apart: the map alone must not count as "seen".
+    list(&beside, [0]);
+    std::thread::sleep(Duration::from_millis(500));
+    save(&beside, [task(0, "http://localhost/import.png")]);
+    let tasks = beside.until_ids(&[0, 1]);
+    assert_eq!(tasks[&0]["data"]["image"], "http://localhost/import.png");
+    assert_eq!(tasks[&1]["data"], ours);
+}
+
+/// A removed object's task leaves, its completion and id stay: it comes back under the same id.
+pub fn c15_a_removed_object_keeps_its_id_and_completion() {
+    let mut beside = Beside::played();
+    for key in ["a.png", "b.png", "c.png"] {
+        beside.put(key);
+    }
+    beside.start_local();
+    let before = beside.until_ids(&[0, 1, 2]);
+    list(&beside, [0, 1, 2]);
+    let completion = json!({"id": 1, "data": before[&1]["data"], "completions": [{"id": 1001, "result": []}]});
+    beside.write("completions/1.json", &completion.to_string());
+    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", ".*[ac].png"]);
+    assert!(well, "{said}");
+    beside.until_ids(&[0, 2]);
+    assert!(beside.project().join("completions/1.json").exists());
+    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", ".*"]);
+    assert!(well, "{said}");
+    assert_eq!(beside.until_ids(&[0, 1, 2]), before);
+}
