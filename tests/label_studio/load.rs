@@ -263,6 +263,9 @@ fn tell_events(beside: &Beside) {
     assert!(well, "{said}");
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     for event in said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        if event["kind"] == "cycle_failed" {
+            print(&format!("a cycle failed: {}", event["message"]));
+        }
         *kinds.entry(event["kind"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
     }
     print(&format!("labelsync's events: {kinds:?}"));

@@ -64,7 +64,8 @@ impl Installed {
         let process = Process::start(&words, tempfile::tempdir().expect("a directory")).expect("it starts");
         let mut server = LabelStudio { port, process };
         let end = Instant::now() + START_TIMEOUT;
-        while server.try_call("GET", "/api/health", None).is_none_or(|answer| answer.status != 200) {
+        // 0.7 does not know this page, but answers.
+        while server.try_call("GET", "/api/health", None).is_none() {
             assert!(!server.process.is_over() && Instant::now() < end, "no Label Studio: {}", server.process.log());
             std::thread::sleep(Duration::from_millis(200));
         }
