@@ -249,13 +249,22 @@ impl Near for Directory {
         }
         let like = dir.attributes(CONFIG)?;
         let expected = base.map_or(Expected::Absent { like: like.as_ref() }, Expected::Is);
+        let mut unreadable = false;
         let replaced = dir.replace(TASKS, expected, |out| {
             let base = source.as_mut().map(|file| file as &mut dyn Read);
             tasks_file::rewrite(base, edits, out).map_err(|error| match error {
                 TasksFileError::Io(error) => error,
-                other => io::Error::other(other),
+                other => {
+                    unreadable = true;
+                    io::Error::other(other)
+                }
             })
-        })?;
+        });
+        let replaced = match replaced {
+            // Label Studio wrote into the version that was being copied.
+            Err(_) if unreadable && dir.fingerprint(TASKS)?.as_ref() != base => return Err(TasksFileError::Torn.into()),
+            replaced => replaced?,
+        };
         Ok(Written { print: replaced.print, displaced: replaced.displaced })
     }
 
