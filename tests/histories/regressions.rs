@@ -163,6 +163,12 @@ fn c09_ours_written_back_under_the_id_it_has_left_is_taken_out_again() {
     }
 }
 
+/// The same, where ours stood under that id once more in a displaced file that was found at the start.
+#[test]
+fn c09_what_moved_away_is_no_import() {
+    ends_well(false, &[Meanwhile(When::Into, Act::Import), Put(4, 8), Source(true), Source(true), Restart]);
+}
+
 /// The push was refused, as somebody else's object stood there, and then its file and its task were deleted: the
 /// object was read in every cycle for ever.
 #[test]
@@ -170,10 +176,4 @@ fn l26_a_refused_push_ends_with_its_file() {
     let ops = [Other(0, 0), Put(0, 0), Source(true), List, Source(false), Label(0, 0), Target(0), DeleteAll];
     ends_well(true, &ops);
     ends_well(true, &[ops.as_slice(), &[Restart, Import, Label(0, 0)]].concat());
-}
-
-/// The same, where ours stood under that id once more in a displaced file that was found at the start.
-#[test]
-fn c09_what_moved_away_is_no_import() {
-    ends_well(false, &[Meanwhile(When::Into, Act::Import), Put(4, 8), Source(true), Source(true), Restart]);
 }
