@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fake::Fake;
 
 /// Far more than anything here takes; a test that needs it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Daemon {
     pub dir: tempfile::TempDir,

