@@ -11,6 +11,8 @@ mod errors;
 mod gcs;
 #[path = "stores/gcs_errors.rs"]
 mod gcs_errors;
+#[path = "stores/regions.rs"]
+mod regions;
 #[path = "stores/s3.rs"]
 mod s3;
 mod support;
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         );
         s3::add(trials);
         errors::add(trials);
+        regions::add(trials);
         gcs::add(trials);
         gcs_errors::add(trials);
     })

@@ -53,7 +53,7 @@ impl CycleError {
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
-            Self::Store(error) | Self::Listing(ListingError::Store(error)) => error.kind.remedy().to_owned(),
+            Self::Store(error) | Self::Listing(ListingError::Store(error)) => error.remedy(),
             Self::Listing(ListingError::OutOfOrder { .. } | ListingError::GivenUp) => {
                 "nothing: labelsync looks again".to_owned()
             }

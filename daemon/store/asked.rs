@@ -15,6 +15,9 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Longest error code or region name that is shown: AWS's longest have under 50 characters.
 const MAX_WORD_CHARS: usize = 64;
 
+/// Says of a request that the server kept silent: trying again at once would only double the wait.
+pub const SILENT: &str = "no answer in time";
+
 /// What was asked of the store.
 #[derive(Clone, Debug)]
 pub struct Asked {

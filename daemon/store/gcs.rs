@@ -31,7 +31,7 @@ pub use client::GcsLimits;
 
 use self::body::Body;
 use self::error::Refused;
-use super::asked::Asked;
+use super::asked::{Asked, SILENT};
 use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
 use crate::settings::GcsSettings;
@@ -118,7 +118,7 @@ impl GcsStore {
         let wait = self.limits.transfer(call.body.len() as u64);
         let request = self.reach.http.request(call.method, call.url).headers(call.headers).headers(authorization);
         let Ok(sent) = timeout(wait, request.body(call.body).send()).await else {
-            return Err(asked.failed(asked.no_answer(), "no answer in time").into());
+            return Err(asked.failed(asked.no_answer(), SILENT).into());
         };
         let response = sent.map_err(|error| error::undelivered(asked, &error))?;
         if matches!(response.status(), StatusCode::OK | StatusCode::NO_CONTENT) {
@@ -276,7 +276,7 @@ impl<'a> Tries<'a> {
             self.renewed = true;
             return if self.store.renew(self.generation).await { Ok(()) } else { Err(error) };
         }
-        if !matches!(error.kind, Kind::Unreachable | Kind::Throttled) {
+        if !matches!(error.kind, Kind::Unreachable | Kind::Throttled) || error.detail == SILENT {
             return Err(error);
         }
         let Some(wait) = self.waits.next() else { return Err(error) };

@@ -11,6 +11,7 @@ pub mod gcs;
 pub mod listing;
 pub mod local;
 pub mod memory;
+pub mod remedy;
 pub mod s3;
 mod sorting;
 
@@ -219,6 +220,8 @@ pub struct StoreError {
     pub detail: String,
     /// How long the store asked to wait.
     pub retry_after: Option<Duration>,
+    /// The region in which the bucket is, where the store tells another one than was asked.
+    pub region: Option<String>,
     /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -232,7 +235,7 @@ impl StoreError {
         url: impl Into<String>,
         detail: impl Into<String>,
     ) -> Self {
-        Self { kind, operation, url: url.into(), detail: detail.into(), retry_after: None, source: None }
+        Self { kind, operation, url: url.into(), detail: detail.into(), retry_after: None, region: None, source: None }
     }
 
     /// The same with its cause.

@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use client::S3Limits;
 
-use self::error::{Asked, chain, explain, is_without_reason};
+use self::error::{Asked, SILENT, chain, explain, is_without_reason};
 use self::exact::ExactKey;
 use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
@@ -60,6 +60,8 @@ struct Current {
     client: Client,
     generation: u64,
     since: Instant,
+    /// The bucket's region as the store told it, where it is not that of the settings.
+    region: Option<String>,
 }
 
 impl S3Store {
@@ -70,12 +72,12 @@ impl S3Store {
 
     /// The same with other limits.
     pub async fn connect_with(settings: &S3Settings, limits: S3Limits) -> Result<Self, StoreError> {
-        let client = client::build(settings, &limits).await?;
+        let client = client::build(settings, &limits, None).await?;
         Ok(Self {
             settings: settings.clone(),
             limits,
             root: format!("s3://{}", settings.bucket),
-            current: Mutex::new(Current { client, generation: 0, since: Instant::now() }),
+            current: Mutex::new(Current { client, generation: 0, since: Instant::now(), region: None }),
             deletes_without_condition: AtomicBool::new(false),
         })
     }
@@ -93,8 +95,29 @@ impl S3Store {
         if current.since.elapsed() < self.limits.renew_every {
             return false;
         }
-        let Ok(client) = client::build(&self.settings, &self.limits).await else { return false };
-        *current = Current { client, generation: generation + 1, since: Instant::now() };
+        let region = current.region.take();
+        let Ok(client) = client::build(&self.settings, &self.limits, region.clone()).await else { return false };
+        *current = Current { client, generation: generation + 1, since: Instant::now(), region };
+        true
+    }
+
+    /// From now on the bucket is asked for in this region, which it named itself. Said once.
+    async fn follow(&self, generation: u64, region: &str) -> bool {
+        let mut current = self.current.lock().await;
+        if current.region.as_deref() == Some(region) {
+            // Somebody else was told the same; who was told it of this very client has nothing left to try.
+            return current.generation > generation;
+        }
+        let Ok(client) = client::build(&self.settings, &self.limits, Some(region.to_owned())).await else {
+            return false;
+        };
+        let (generation, since) = (current.generation + 1, current.since);
+        *current = Current { client, generation, since, region: Some(region.to_owned()) };
+        tracing::warn!(
+            root = self.root,
+            region,
+            "the bucket is in another region, and is asked for there from now on; set `region` to save a request"
+        );
         true
     }
 
@@ -298,6 +321,7 @@ struct Tries<'a> {
     waits: ExponentialBackoff,
     generation: u64,
     renewed: bool,
+    followed: bool,
 }
 
 impl<'a> Tries<'a> {
@@ -309,7 +333,7 @@ impl<'a> Tries<'a> {
             .with_max_times(attempts.saturating_sub(1) as usize)
             .with_jitter()
             .build();
-        Self { store, waits, generation: 0, renewed: false }
+        Self { store, waits, generation: 0, renewed: false, followed: false }
     }
 
     async fn client(&mut self) -> Client {
@@ -325,7 +349,11 @@ impl<'a> Tries<'a> {
             self.renewed = true;
             return if self.store.renew(self.generation).await { Ok(()) } else { Err(error) };
         }
-        if !matches!(error.kind, Kind::Unreachable | Kind::Throttled) {
+        if let Some(region) = error.region.as_deref().filter(|_| !self.followed) {
+            self.followed = true;
+            return if self.store.follow(self.generation, region).await { Ok(()) } else { Err(error) };
+        }
+        if !matches!(error.kind, Kind::Unreachable | Kind::Throttled) || error.detail == SILENT {
             return Err(error);
         }
         let Some(wait) = self.waits.next() else { return Err(error) };

@@ -88,10 +88,17 @@ impl S3Limits {
     }
 }
 
-/// A client for this bucket; credentials are looked up at the first request.
-pub(super) async fn build(settings: &S3Settings, limits: &S3Limits) -> Result<Client, StoreError> {
+/// A client for this bucket; credentials are looked up at the first request. `found`: the region that the bucket named.
+pub(super) async fn build(
+    settings: &S3Settings,
+    limits: &S3Limits,
+    found: Option<String>,
+) -> Result<Client, StoreError> {
     let http = http_client(settings.endpoint.as_deref());
-    let region = region(settings).await;
+    let region = match found {
+        Some(found) => Region::new(found),
+        None => region(settings).await,
+    };
     let sdk = load(settings, limits, region.clone(), http.clone()).await;
     let Some(credentials) = sdk.credentials_provider() else {
         return Err(wrong(settings, "the SDK has no way to find credentials"));

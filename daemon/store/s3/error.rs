@@ -12,7 +12,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{BuildError, ConnectorError, ProvideErrorMetadata, SdkError};
 
-pub(super) use super::super::asked::{Asked, chain};
+pub(super) use super::super::asked::{Asked, SILENT, chain};
 use super::super::asked::{find, seconds, texts, word};
 use super::super::{StoreError, StoreErrorKind as Kind};
 
@@ -23,7 +23,7 @@ where
 {
     match error {
         SdkError::ConstructionFailure(_) => unsendable(asked, error),
-        SdkError::TimeoutError(_) => asked.failed(asked.no_answer(), "no answer in time"),
+        SdkError::TimeoutError(_) => asked.failed(asked.no_answer(), SILENT),
         SdkError::DispatchFailure(failure) => undelivered(asked, error, failure.as_connector_error()),
         SdkError::ResponseError(_) => broken_answer(asked, error),
         SdkError::ServiceError(service) => Answer::of(service.raw(), service.err().code()).explain(asked),
@@ -113,7 +113,7 @@ impl Answer {
             status: raw.status().as_u16(),
             code: code.and_then(word).unwrap_or_default(),
             is_page,
-            region: header("x-amz-bucket-region").and_then(word),
+            region: header("x-amz-bucket-region").and_then(region).or_else(|| named_region(raw)),
             retry_after: header("retry-after").and_then(seconds),
         }
     }
@@ -131,7 +131,8 @@ impl Answer {
             detail.push_str("; the bucket is in ");
             detail.push_str(region);
         }
-        StoreError { retry_after: self.retry_after, ..asked.failed(kind, detail) }
+        let region = self.region.filter(|_| kind == Kind::RegionMismatch);
+        StoreError { retry_after: self.retry_after, region, ..asked.failed(kind, detail) }
     }
 
     fn by_status(&self, asked: &Asked) -> Kind {
@@ -154,6 +155,18 @@ impl Answer {
             _ => Kind::Configuration,
         }
     }
+}
+
+/// A region's name, fit to become part of a host's name: small letters, digits and hyphens.
+fn region(text: &str) -> Option<String> {
+    word(text).filter(|word| word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')))
+}
+
+/// The region in an error's body, as `AuthorizationHeaderMalformed` has it.
+fn named_region(raw: &HttpResponse) -> Option<String> {
+    let body = std::str::from_utf8(raw.body().bytes()?).ok()?;
+    let (_, rest) = body.split_once("<Region>")?;
+    region(rest.split_once("</Region>")?.0)
 }
 
 fn by_code(code: &str) -> Option<Kind> {
