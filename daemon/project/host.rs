@@ -81,12 +81,12 @@ pub enum NotOpened {
     /// The operator must say that it is what it should be.
     Held(Box<HoldRow>),
     /// Anything else.
-    Failed(CycleError),
+    Failed(Box<CycleError>),
 }
 
 impl<E: Into<CycleError>> From<E> for NotOpened {
     fn from(error: E) -> Self {
-        Self::Failed(error.into())
+        Self::Failed(Box::new(error.into()))
     }
 }
 

@@ -221,7 +221,7 @@ pub struct StoreError {
     /// How long the store asked to wait.
     pub retry_after: Option<Duration>,
     /// The region in which the bucket is, where the store tells another one than was asked.
-    pub region: Option<String>,
+    pub region: Option<Box<str>>,
     /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,

@@ -131,7 +131,7 @@ impl Answer {
             detail.push_str("; the bucket is in ");
             detail.push_str(region);
         }
-        let region = self.region.filter(|_| kind == Kind::RegionMismatch);
+        let region = self.region.filter(|_| kind == Kind::RegionMismatch).map(String::into_boxed_str);
         StoreError { retry_after: self.retry_after, region, ..asked.failed(kind, detail) }
     }
 
