@@ -23,6 +23,7 @@ use crate::project::board::Board;
 use crate::project::claim::Owner;
 use crate::project::files::{Dir, FileError, FileErrorKind, IfAbsent, Lock};
 use crate::project::host::{Host, NotOpened, Opened};
+use crate::project::repair::Wish;
 use crate::project::run::InForce;
 use crate::project::shared::Shared;
 use crate::project::source_look::SourceSide;
@@ -89,6 +90,7 @@ struct Running {
     in_force: watch::Sender<Arc<InForce>>,
     opened: Arc<Mutex<Option<Shared>>>,
     accepted: Arc<Mutex<Option<String>>>,
+    repair: Arc<Wish>,
     stop: CancellationToken,
 }
 
@@ -221,6 +223,7 @@ impl Supervisor {
             in_force,
             opened: Arc::default(),
             accepted: Arc::default(),
+            repair: Arc::default(),
             stop: self.stop.child_token(),
         };
         let host = Host {
@@ -236,6 +239,7 @@ impl Supervisor {
             stop: running.stop.clone(),
             opened: running.opened.clone(),
             accepted: running.accepted.clone(),
+            repair: running.repair.clone(),
         };
         (host, running)
     }

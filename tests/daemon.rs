@@ -9,6 +9,8 @@ mod changes;
 mod guards;
 #[path = "daemon/label_studio.rs"]
 mod label_studio;
+#[path = "daemon/ledger.rs"]
+mod ledger;
 #[path = "daemon/operator.rs"]
 mod operator;
 #[path = "daemon/service.rs"]
@@ -60,6 +62,9 @@ fn main() -> ExitCode {
             label_studio::c02_a_torn_source_json_holds_adding,
             label_studio::c08_what_label_studio_loses_comes_back_and_what_a_user_deletes_stays_away,
             label_studio::c09_an_import_under_our_id_moves_ours,
+            ledger::l45_a_damaged_ledger_stops_its_project_and_is_rebuilt_with_the_same_ids,
+            ledger::l16_a_ledger_that_is_gone_is_no_project_without_tasks,
+            ledger::l17_a_backup_that_is_put_back_gives_no_id_again,
             operator::status_says_what_an_operator_asks,
             operator::shell_completion_is_printed_without_a_daemon,
         );

@@ -12,6 +12,7 @@ mod metrics;
 mod pause;
 mod plan;
 mod reload;
+mod repair;
 mod reset;
 mod resolve;
 mod resume;
@@ -74,6 +75,8 @@ pub enum Command {
     List(list::Args),
     /// Try quarantined items again
     Retry(retry::Args),
+    /// Rebuild a damaged ledger without changing an id
+    Repair(repair::Args),
     /// What happened, one line each
     Events(events::Args),
     /// A consistent copy of a project's ledger
@@ -107,6 +110,7 @@ impl Command {
             Self::Resolve(args) => resolve::run(session, args).await,
             Self::List(args) => list::run(session, args).await,
             Self::Retry(args) => retry::run(session, args).await,
+            Self::Repair(args) => repair::run(session, args).await,
             Self::Events(args) => events::run(session, args).await,
             Self::Backup(args) => backup::run(session, args).await,
             Self::Reload => reload::run(session).await,

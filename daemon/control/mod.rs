@@ -88,6 +88,8 @@ pub trait Control: Send + Sync + 'static {
     async fn items(&self, project: &ProjectName, state: ItemState, after: Option<String>) -> Result<Items, Refusal>;
     /// Tries quarantined items again; none named: all.
     async fn retry(&self, project: &ProjectName, keys: Vec<String>, actor: Actor) -> Result<Done, Refusal>;
+    /// Rebuilds a damaged ledger without changing an id.
+    async fn repair(&self, project: &ProjectName, actor: Actor) -> Result<Done, Refusal>;
     /// A consistent copy of the project's ledger: the path of a file that the caller reads and then removes.
     async fn backup(&self, project: &ProjectName) -> Result<tempfile::NamedTempFile, Refusal>;
     /// Reads the settings files again (root, or the daemon's own user, only).

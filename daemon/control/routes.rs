@@ -59,6 +59,7 @@ pub fn router(control: Arc<dyn Control>, stop: CancellationToken) -> Router {
         .route("/v1/projects/{name}/resume", post(resume))
         .route("/v1/projects/{name}/accept", post(accept))
         .route("/v1/projects/{name}/retry", post(retry))
+        .route("/v1/projects/{name}/repair", post(repair))
         .route("/v1/projects/{name}/resolve", post(resolve))
         .route("/v1/projects/{name}/reset", post(reset))
         .route("/v1/projects/{name}/plan", get(plan))
@@ -194,6 +195,14 @@ async fn retry(
     Said(body): Said<KeysBody>,
 ) -> Answer<Done> {
     whole(async move { shared.control.retry(&project, body.keys, actor).await }).await
+}
+
+async fn repair(
+    State(shared): State<Arc<Shared>>,
+    Meant(project): Meant,
+    ConnectInfo(actor): ConnectInfo<Actor>,
+) -> Answer<Done> {
+    whole(async move { shared.control.repair(&project, actor).await }).await
 }
 
 async fn resolve(

@@ -68,7 +68,10 @@ impl CycleError {
 
     /// Whether the project must stop until a person acts.
     pub fn is_fatal(&self) -> bool {
-        matches!(self.code(), "ledger_damaged" | "ledger_newer" | "invariant_broken" | "marker_missing")
+        matches!(
+            self.code(),
+            "ledger_damaged" | "ledger_missing" | "ledger_newer" | "invariant_broken" | "marker_missing"
+        )
     }
 
     /// For status, log and API: the situation with its causes.

@@ -3,7 +3,7 @@
 //! Promise: a project that cannot be opened says why and what to do, and stops no other; one daemon a project.
 //! Not here: which projects there are (`supervisor`).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,10 @@ use super::board::Board;
 use super::directory::{COMPLETIONS, Directory};
 use super::error::{CycleError, blocking};
 use super::files::{Dir, FileErrorKind, IfAbsent, Lock};
-use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify};
+use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify, ledger_path};
 use super::ledger::{HoldRow, Ledger};
 use super::near::{NearError, SourceMap};
+use super::repair::{self, Wish};
 use super::run::{InForce, Loop, run_source, run_target};
 use super::shared::Shared;
 use super::wakes::{SourceWake, TargetWake, Wakes};
@@ -64,6 +65,8 @@ pub struct Host {
     pub opened: Arc<Mutex<Option<Shared>>>,
     /// The hold on its identity that the operator released. Held to copy, never across a wait.
     pub accepted: Arc<Mutex<Option<String>>>,
+    /// That the ledger be rebuilt.
+    pub repair: Arc<Wish>,
 }
 
 /// A project that was opened. The lock goes with it.
@@ -84,15 +87,29 @@ pub enum NotOpened {
     Failed(Box<CycleError>),
 }
 
+impl NotOpened {
+    /// For status and log.
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Locked(what) => Reason {
+                code: "locked".to_owned(),
+                message: format!("{what} is served by another daemon"),
+                hint: "stop the other labelsyncd, or take the project out of one of the settings".to_owned(),
+            },
+            Self::Held(hold) => Reason {
+                code: hold.code.clone(),
+                message: hold.message.clone(),
+                hint: format!("`lsctl accept` would {}", hold.consequence),
+            },
+            Self::Failed(error) => error.reason(),
+        }
+    }
+}
+
 impl<E: Into<CycleError>> From<E> for NotOpened {
     fn from(error: E) -> Self {
         Self::Failed(Box::new(error.into()))
     }
-}
-
-/// Where a project's ledger is.
-pub fn ledger_path(state_dir: &Path, project: &uuid::Uuid) -> PathBuf {
-    state_dir.join("ledgers").join(format!("{project}.sqlite"))
 }
 
 impl Host {
@@ -107,17 +124,14 @@ impl Host {
                         self.fail(error.reason());
                     }
                 }
-                Err(NotOpened::Locked(what)) => self.fail(Reason {
-                    code: "locked".to_owned(),
-                    message: format!("{what} is served by another daemon"),
-                    hint: "stop the other labelsyncd, or take the project out of one of the settings".to_owned(),
-                }),
                 Err(NotOpened::Held(hold)) => self.hold(&hold),
-                Err(NotOpened::Failed(error)) => self.fail(error.reason()),
+                Err(not_opened) => self.fail(not_opened.reason()),
             }
+            let wait = if self.repair.is_asked() { Duration::ZERO } else { REOPEN };
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(REOPEN) => {}
+                () = tokio::time::sleep(wait) => {}
+                () = self.repair.come() => {}
             }
             opening = self.open().await;
         }
@@ -131,6 +145,23 @@ impl Host {
     }
 
     fn open_now(&self) -> Result<Opened, NotOpened> {
+        let asked = self.repair.take();
+        let mut done = None;
+        let opened = self.open_and_repair(asked.is_some(), &mut done);
+        if let Some(answer) = asked {
+            let failed = || opened.as_ref().err().map_or_else(repair::nothing_to_repair, NotOpened::reason);
+            let said = done.ok_or_else(failed);
+            if let Ok(text) = &said {
+                self.events.tell(Some(&self.name), Happened::new(Level::Notice, "ledger_rebuilt", text.clone()));
+            }
+            // Whoever asked may have gone.
+            drop(answer.send(said));
+        }
+        opened
+    }
+
+    /// `done`: what a repair came to.
+    fn open_and_repair(&self, repair: bool, done: &mut Option<String>) -> Result<Opened, NotOpened> {
         let now = self.clock.now();
         let dir = Dir::open(&self.path).map_err(NearError::from)?;
         let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -154,20 +185,40 @@ impl Host {
         for dir in [ledger_path.parent(), Some(work_dir.as_path())].into_iter().flatten() {
             std::fs::create_dir_all(dir).map_err(CycleError::Work)?;
         }
+        let ledger = match Ledger::open_known(&ledger_path) {
+            Err(error) if repair && error.is_repairable() => {
+                *done = Some(repair::rebuild(&ledger_path, &*directory, &work_dir, now)?);
+                Ledger::open_known(&ledger_path)?
+            }
+            opened => opened?,
+        };
         let shared = Shared {
             name: self.name.clone(),
             near: directory.clone(),
-            ledger: Arc::new(Ledger::open(&ledger_path)?),
+            ledger: Arc::new(ledger),
             clock: self.clock.clone(),
             board: self.board.clone(),
             events: self.events.clone(),
             pace: self.pace,
             work_dir,
         };
+        self.catch_up(&shared)?;
         shared.ledger.set_meta("project", &project.to_string())?;
         self.adopt(&shared)?;
         keep_displaced_completions(&dir, &shared)?;
         Ok(Opened { shared, directory, _lock: lock })
+    }
+
+    /// A backup that was put back may be behind `tasks.json`: what stands there keeps its id (promise 17).
+    fn catch_up(&self, shared: &Shared) -> Result<(), CycleError> {
+        if !shared.ledger.is_copy()? {
+            return Ok(());
+        }
+        let orphans = repair::reconcile(&shared.ledger, &*shared.near)?;
+        shared.ledger.is_no_copy_now()?;
+        let text = format!("a backup of the ledger was put back: {orphans} tasks are newer than it and keep their ids");
+        shared.tell(Happened::new(Level::Notice, "ledger_restored", text));
+        Ok(())
     }
 
     /// At the first start: the ids that Label Studio's own maps have given stay with their keys.
@@ -222,6 +273,7 @@ impl Host {
         let ended = tokio::select! {
             Some(ended) = loops.join_next() => joined(ended),
             error = watch_identity(opened.directory) => Err(error),
+            () = self.repair.come() => Ok(()),
         };
         this.stop.cancel();
         let rest = async { while loops.join_next().await.is_some() {} };

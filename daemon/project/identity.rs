@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::error::CycleError;
 use super::files::{Dir, Expected, FileError};
-use super::ledger::HoldRow;
+use super::ledger::{HoldRow, Ledger};
 use super::near::NearError;
 use crate::clock::UnixMillis;
 use crate::names::ProjectName;
@@ -43,12 +44,22 @@ pub enum Identity {
 #[derive(Clone, Debug)]
 pub struct Registry {
     dir: PathBuf,
+    state_dir: PathBuf,
 }
 
 impl Registry {
     /// In the state directory.
     pub fn new(state_dir: &Path) -> Self {
-        Self { dir: state_dir.join("projects") }
+        Self { dir: state_dir.join("projects"), state_dir: state_dir.to_owned() }
+    }
+
+    /// A project's ledger is there before its marker: a project that has one and no ledger has lost it.
+    fn bear(&self, project: Uuid) -> Result<(), CycleError> {
+        let path = ledger_path(&self.state_dir, &project);
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        Ok(Ledger::open(&path)?.set_meta("project", &project.to_string())?)
     }
 
     fn read(&self, name: &ProjectName) -> std::io::Result<Option<Uuid>> {
@@ -65,6 +76,11 @@ impl Registry {
     }
 }
 
+/// Where a project's ledger is.
+pub fn ledger_path(state_dir: &Path, project: &Uuid) -> PathBuf {
+    state_dir.join("ledgers").join(format!("{project}.sqlite"))
+}
+
 /// Identifies the project in `dir`; makes the marker where neither side knows one, or where `accepted` is the id of
 /// exactly what is held. Blocks.
 pub fn identify(
@@ -73,7 +89,7 @@ pub fn identify(
     name: &ProjectName,
     accepted: Option<&str>,
     now: UnixMillis,
-) -> Result<Identity, NearError> {
+) -> Result<Identity, CycleError> {
     let state = |error: std::io::Error| NearError::from(FileError::system("use the state of", &registry.dir, error));
     let marked = read_marker(dir)?;
     let known = registry.read(name).map_err(state)?;
@@ -85,6 +101,7 @@ pub fn identify(
         }
         (None, None) => {
             let project = Uuid::new_v4();
+            registry.bear(project)?;
             write_marker(dir, project)?;
             registry.write(name, project).map_err(state)?;
             Ok(Identity::Known(project))
@@ -95,9 +112,13 @@ pub fn identify(
                 return Ok(Identity::Held(hold));
             }
             let project = match marked {
-                Some(marked) => marked,
+                Some(marked) => {
+                    registry.bear(marked)?;
+                    marked
+                }
                 None => {
                     let project = Uuid::new_v4();
+                    registry.bear(project)?;
                     write_marker(dir, project)?;
                     project
                 }

@@ -13,6 +13,7 @@ pub mod label_config;
 pub mod ledger;
 pub mod near;
 pub mod rejected;
+pub mod repair;
 pub mod run;
 pub mod shared;
 pub mod source_copies;

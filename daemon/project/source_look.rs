@@ -219,7 +219,8 @@ async fn content(
     difference: &Difference,
 ) -> Result<Content, CycleError> {
     if let Some(listed) = difference.to_read(form) {
-        return read_task(side, config, listed).await;
+        let content = read_task(side, config, listed).await?;
+        return found(shared, difference, content);
     }
     let (Form::Blob { data_key } | Form::Local { data_key }, Some(listed)) = (form, difference.listed()) else {
         return Ok(Content::Unread);
@@ -228,14 +229,27 @@ async fn content(
         Form::Local { .. } => shared.near.copy_url(&listed.key),
         Form::Blob { .. } | Form::Json => side.store.url(&listed.key),
     };
-    if matches!(difference, Difference::New(_)) && shared.ledger.is_imported(&url)? {
-        return Ok(Content::Duplicate);
-    }
     let task = blob_task(&url, data_key);
     // A cloud URL follows from the key; any other is written down.
     let follows = url == format!("{}/{}", side.store.root(), listed.key.as_str());
     let body = (!follows).then(|| task.to_stored().to_owned());
-    Ok(Content::Task { body, data_hash: task.data_hash, etag: listed.etag.clone() })
+    let content = Content::Task { body, data_hash: task.data_hash, etag: listed.etag.clone() };
+    let content = found(shared, difference, content)?;
+    let new = matches!((difference, &content), (Difference::New(_), Content::Task { .. }));
+    Ok(if new && shared.ledger.is_imported(&url)? { Content::Duplicate } else { content })
+}
+
+/// A new object's task may stand in `tasks.json` already, where the ledger was rebuilt without its row.
+fn found(shared: &Shared, difference: &Difference, content: Content) -> Result<Content, CycleError> {
+    let Content::Task { body, data_hash, etag } = content else { return Ok(content) };
+    let orphan = match difference {
+        Difference::New(_) => shared.ledger.orphan(data_hash)?,
+        Difference::Changed { .. } | Difference::Returned { .. } | Difference::Plain(_) => None,
+    };
+    Ok(match orphan {
+        Some(id) => Content::Found { id, body, data_hash, etag },
+        None => Content::Task { body, data_hash, etag },
+    })
 }
 
 async fn read_task(side: &SourceSide, config: &Arc<LabelConfig>, listed: &Listed) -> Result<Content, CycleError> {

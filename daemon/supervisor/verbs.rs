@@ -15,6 +15,7 @@ use crate::events::{Happened, Level};
 use crate::names::{ProjectName, TaskId};
 use crate::project::board::Board;
 use crate::project::error::CycleError;
+use crate::project::repair;
 use crate::project::shared::Shared;
 use crate::project::source_look::SourceSide;
 use crate::project::source_road::SourceRoad;
@@ -25,6 +26,9 @@ use crate::sync::completions::Resolution;
 
 /// How long a change waits for the look at what it will do; the change itself does not wait for more.
 const PLAN_WITH_CHANGE: Duration = Duration::from_secs(5);
+
+/// How long `lsctl repair` waits: ten million rows are read, written and looked up in `tasks.json` in minutes.
+const REPAIR_MAX: Duration = Duration::from_secs(3_600);
 
 /// Keys or ids in one request: what fits into its 64 KiB anyway.
 const KEYS_MAX: usize = 10_000;
@@ -269,6 +273,26 @@ impl Control for Arc<Supervisor> {
         let text = format!("{count} quarantined items are tried again");
         self.tell(project, Happened::new(Level::Notice, "retried", text.clone()).actor(who(actor)));
         Ok(Done { message: text, count, refused: Vec::new() })
+    }
+
+    async fn repair(&self, project: &ProjectName, actor: Actor) -> Result<Done, Refusal> {
+        let running = self.running(project)?;
+        if let Ok(shared) = opened(&running) {
+            let sound = in_ledger(move || Ok(shared.ledger.check().is_ok())).await?;
+            let reason = repair::nothing_to_repair();
+            if sound {
+                return Err(Refusal::new(&reason.code, format!("{project}: {}", reason.message), reason.hint));
+            }
+        }
+        let said = tokio::time::timeout(REPAIR_MAX, running.repair.ask()).await;
+        let again = || {
+            let hint = format!("`lsctl status {project}` says what it is doing");
+            Refusal::new("failed", format!("the repair of {project} has not ended yet"), hint)
+        };
+        let text = said.map_err(|_| again())?.map_err(|_| again())?;
+        let text = text.map_err(|reason| Refusal::new(&reason.code, reason.message, reason.hint))?;
+        self.tell(project, Happened::new(Level::Notice, "repaired", "repaired by an operator").actor(who(actor)));
+        Ok(Done { message: format!("{project}: {text}"), count: 1, refused: Vec::new() })
     }
 
     async fn backup(&self, project: &ProjectName) -> Result<tempfile::NamedTempFile, Refusal> {

@@ -44,6 +44,21 @@ pub enum TaskAction {
         /// Hash of the task's data.
         data_hash: Sha256,
     },
+    /// A new object is what a task in `tasks.json` is about, whose row the ledger had lost: it keeps that id.
+    Adopt {
+        /// The id that stands there.
+        id: TaskId,
+        /// Its object.
+        key: Key,
+        /// The object's version.
+        etag: ETag,
+        /// How.
+        form: Form,
+        /// The task without its id, as JSON; `None`: it follows from key and form.
+        body: Option<String>,
+        /// Hash of the task's data.
+        data_hash: Sha256,
+    },
     /// The object has changed: the task's data follow, under the same id.
     Update {
         /// The id, kept.
@@ -142,6 +157,7 @@ impl fmt::Display for TaskAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Add { id, key, .. } => write!(f, "+ task {id} <- {key}"),
+            Self::Adopt { id, key, .. } => write!(f, "= task {id} <- {key} (found in tasks.json, id kept)"),
             Self::Update { id, key, .. } => write!(f, "~ task {id} <- {key} (changed)"),
             Self::Note { id, key, .. } => write!(f, ". task {id} <- {key} (new version, task kept)"),
             Self::Hide { id, key, why: HideReason::Deselected } => {
@@ -165,6 +181,7 @@ impl TaskAction {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Add { .. } => "task_added",
+            Self::Adopt { .. } => "task_found",
             Self::Update { .. } => "task_updated",
             Self::Note { .. } => "object_changed",
             Self::Hide { .. } => "task_hidden",
@@ -181,6 +198,7 @@ impl TaskAction {
     pub fn key(&self) -> &Key {
         match self {
             Self::Add { key, .. }
+            | Self::Adopt { key, .. }
             | Self::Update { key, .. }
             | Self::Note { key, .. }
             | Self::Hide { key, .. }
@@ -197,6 +215,7 @@ impl TaskAction {
     pub fn id(&self) -> Option<TaskId> {
         match self {
             Self::Add { id, .. }
+            | Self::Adopt { id, .. }
             | Self::Update { id, .. }
             | Self::Note { id, .. }
             | Self::Hide { id, .. }

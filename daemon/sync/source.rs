@@ -130,6 +130,17 @@ pub enum Content {
         /// The version that was read.
         etag: ETag,
     },
+    /// A task that stands in `tasks.json` already, and whose row the ledger had lost.
+    Found {
+        /// Its id.
+        id: TaskId,
+        /// Its JSON without the id; `None` where it follows from key and form.
+        body: Option<String>,
+        /// Hash of its data.
+        data_hash: Sha256,
+        /// The version that was read.
+        etag: ETag,
+    },
     /// It cannot become one.
     Bad {
         /// Stable code.
@@ -432,6 +443,9 @@ pub fn decide(
             actions.insert(0, TaskAction::Add { id, key, etag, form, body, data_hash });
             actions
         }
+        (Difference::New(listed), Content::Found { id, body, data_hash, etag }) => {
+            vec![TaskAction::Adopt { id, key: listed.key, etag, form, body, data_hash }]
+        }
         (Difference::New(listed), Content::Bad { reason, detail, etag }) => {
             vec![TaskAction::Quarantine { id: None, key: listed.key, etag, reason, detail }]
         }
@@ -449,6 +463,8 @@ pub fn decide(
         ) => {
             vec![TaskAction::Quarantine { id: Some(id), key: listed.key, etag, reason, detail }]
         }
-        (Difference::Changed { .. } | Difference::Returned { .. }, Content::Duplicate) => Vec::new(),
+        (Difference::Changed { .. } | Difference::Returned { .. }, Content::Duplicate | Content::Found { .. }) => {
+            Vec::new()
+        }
     }
 }

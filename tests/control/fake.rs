@@ -281,6 +281,9 @@ impl Control for Fake {
     async fn retry(&self, p: &ProjectName, keys: Vec<String>, _: Actor) -> Result<Done, Refusal> {
         self.done(format!("retry {p} {keys:?}"))
     }
+    async fn repair(&self, p: &ProjectName, _: Actor) -> Result<Done, Refusal> {
+        self.done(format!("repair {p}"))
+    }
     async fn backup(&self, p: &ProjectName) -> Result<tempfile::NamedTempFile, Refusal> {
         self.note(format!("backup {p}"))?;
         let mut file = tempfile::NamedTempFile::new().unwrap();

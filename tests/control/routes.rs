@@ -38,6 +38,7 @@ fn every_route_answers() {
         ("POST", "/v1/projects/cats/accept", r#"{"hold":"h7f3"}"#),
         ("POST", "/v1/projects/cats/accept", ""),
         ("POST", "/v1/projects/cats/retry", r#"{"keys":["a"]}"#),
+        ("POST", "/v1/projects/cats/repair", "{}"),
         ("POST", "/v1/projects/cats/resolve", r#"{"keys":["7"],"keep":"local"}"#),
         ("POST", "/v1/projects/cats/reset", r#"{"keys":[]}"#),
         ("GET", "/v1/projects/cats/plan", ""),

@@ -207,7 +207,9 @@ impl Scene {
         };
         let form_of_policy = self.policy.form.clone();
         match action {
-            TaskAction::Add { id, etag, form, .. } => set(Some(etag), live(id, form, false)),
+            TaskAction::Add { id, etag, form, .. } | TaskAction::Adopt { id, etag, form, .. } => {
+                set(Some(etag), live(id, form, false))
+            }
             TaskAction::Update { id, etag, form, .. } => set(Some(etag), live(id, form, false)),
             TaskAction::Quarantine { id: None, etag, .. } => set(Some(etag), KnownState::Quarantined),
             TaskAction::Hide { id, .. } => set(None, KnownState::Hidden { id }),

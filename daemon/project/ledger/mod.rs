@@ -5,6 +5,7 @@
 //! Not here: what should be written (`sync`), when (`run`).
 
 mod completions;
+mod repair;
 mod rows;
 mod scan;
 mod schema;
@@ -16,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 pub use self::completions::{CompletionCounts, CompletionRow, CompletionWrite};
+pub use self::repair::{Rebuilding, StandingTask};
 pub use self::rows::{KnownRows, Moved, NearChange, PendingTask, StoredTask};
 pub use self::tasks::TaskCounts;
 use crate::clock::UnixMillis;
@@ -40,6 +42,21 @@ pub enum LedgerError {
         found: i64,
         /// Ours.
         known: i64,
+    },
+    /// The project is known and its ledger is not there, or empty: never taken for a project without tasks.
+    #[error("the ledger {path} is not there, though its project is known")]
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// A file beside it.
+    #[error("{path} cannot be written")]
+    File {
+        /// The file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
     },
     /// The file is there and is no ledger.
     #[error("the ledger {path} is damaged: {detail}")]
@@ -74,6 +91,9 @@ impl LedgerError {
         match self {
             Self::Newer { .. } => "ledger_newer",
             Self::Damaged { .. } => "ledger_damaged",
+            Self::Missing { .. } => "ledger_missing",
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "disk_full",
+            Self::File { .. } => "ledger_error",
             Self::Sqlite { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => "disk_full",
                 Some(rusqlite::ErrorCode::ReadOnly) => "read_only",
@@ -84,16 +104,40 @@ impl LedgerError {
         }
     }
 
+    /// Whether a repair is what it needs.
+    pub fn is_repairable(&self) -> bool {
+        matches!(self.code(), "ledger_damaged" | "ledger_missing")
+    }
+
     /// What to do next.
     pub fn remedy(&self) -> &'static str {
         match self.code() {
             "ledger_newer" => "start the labelsync that wrote it, or a newer one",
-            "ledger_damaged" => "stop labelsyncd, move the file aside (keep it) and put back your last `lsctl backup`",
+            "ledger_damaged" | "ledger_missing" => {
+                "`lsctl repair` rebuilds it with the same ids from what can still be read of it and from the project"
+            }
             "disk_full" => "free space in the state directory; labelsync goes on by itself",
             "read_only" => "make the state directory writable for labelsyncd",
             "invariant_broken" => "this is a fault of labelsync: keep the ledger and the log, and report it",
             _ => "check the state directory's disk and permissions; labelsync tries again",
         }
+    }
+}
+
+/// In a backup: the name under which it says so.
+const IS_COPY: &str = "is_copy";
+
+/// The file of this name with more at its end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -126,6 +170,41 @@ impl Ledger {
         schema::configure(&connection).map_err(fail)?;
         schema::migrate(&mut connection, path)?;
         Ok(Self { path: path.to_owned(), writer: Mutex::new(connection) })
+    }
+
+    /// Opens the ledger of a project that is known: it must be there and sound. What is damaged, cut or missing is an
+    /// error, never an empty ledger (promises 16, 41).
+    pub fn open_known(path: &Path) -> Result<Self, LedgerError> {
+        let path_text = || path.display().to_string();
+        match std::fs::metadata(path) {
+            // With its log beside it, the end may be on its way from there.
+            Ok(meta) if meta.len() % schema::PAGE_BYTES != 0 && !beside(path, "-wal").exists() => {
+                let detail = format!("it ends in the middle, after {} bytes", meta.len());
+                return Err(LedgerError::Damaged { path: path_text(), detail });
+            }
+            Ok(meta) if meta.len() > 0 => {}
+            Ok(_) => return Err(LedgerError::Missing { path: path_text() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(LedgerError::Missing { path: path_text() });
+            }
+            Err(source) => return Err(LedgerError::File { path: path_text(), source }),
+        }
+        if !schema::is_ledger(path)? {
+            return Err(LedgerError::Missing { path: path_text() });
+        }
+        let ledger = Self::open(path)?;
+        ledger.check()?;
+        Ok(ledger)
+    }
+
+    /// Reads the whole file for damage: a second for a million rows.
+    pub fn check(&self) -> Result<(), LedgerError> {
+        let found: String =
+            self.read(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
+        if found == "ok" {
+            return Ok(());
+        }
+        Err(LedgerError::Damaged { path: self.path.display().to_string(), detail: found.replace('\n', " ") })
     }
 
     /// A connection of its own that only reads, for scans beside the writer.
@@ -200,7 +279,11 @@ impl Ledger {
     /// Writes a consistent copy of the whole ledger to a new file.
     pub fn backup_to(&self, file: &Path) -> Result<(), LedgerError> {
         let reader = self.reader()?;
-        reader.connection.backup("main", file, None::<fn(rusqlite::backup::Progress)>).map_err(|e| self.failed(e))
+        reader.connection.backup("main", file, None::<fn(rusqlite::backup::Progress)>).map_err(|e| self.failed(e))?;
+        // Whoever opens the copy knows that it is one, and may be behind `tasks.json`.
+        let copy = Connection::open(file).map_err(|e| self.failed(e))?;
+        copy.pragma_update(None, "journal_mode", "DELETE").map_err(|e| self.failed(e))?;
+        set_meta(&copy, IS_COPY, "1").map_err(|e| self.failed(e))
     }
 
     /// One transaction; what it returns is durable when this returns.
@@ -258,3 +341,6 @@ impl Reader {
         failed(&self.path, source)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,24 @@
 //! The ledger's tables, and how an older format becomes the present one.
 
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::LedgerError;
+use crate::settings::atomic;
 
 /// The present format; `PRAGMA user_version` holds a file's.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// `PRAGMA application_id`: "LSYN", so that `file` and we know a ledger from any other database.
-const APPLICATION_ID: i64 = 0x4c53_594e;
+pub(super) const APPLICATION_ID: i64 = 0x4c53_594e;
 
-/// Format 1. `state` of tasks: 0 live, 1 hidden, 2 retired (the user deleted it), 3 foreign (Label Studio's own),
-/// 4 spent (gone; the id stays taken). `settled = 0`: reserved, and `tasks.json` may not show it yet.
-const TABLES: &str = "
+/// Format 2, made in steps from format 1 ([`STEPS`]). `state` of tasks: 0 live, 1 hidden, 2 retired (the user deleted
+/// it), 3 foreign (Label Studio's own), 4 spent (gone; the id stays taken). `settled = 0`: reserved, and `tasks.json`
+/// may not show it yet.
+pub(super) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE origins (id INTEGER PRIMARY KEY, root TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE tasks (
@@ -82,9 +86,20 @@ CREATE TABLE holds (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// SQLite's pages, set for every new ledger.
+pub(super) const PAGE_BYTES: u64 = 4_096;
+
+/// What makes each older format the next one: the first makes format 2 of format 1. A released step never changes.
+const STEPS: [&str; 1] = [
+    // `orphan`: a task that stood in `tasks.json` when the ledger was rebuilt, and may be an object's.
+    "ALTER TABLE tasks ADD COLUMN orphan INTEGER NOT NULL DEFAULT 0;
+     CREATE INDEX orphans ON tasks (data_hash) WHERE orphan = 1;",
+];
+
 /// What every writing connection needs: nothing acknowledged is lost in a power cut.
 pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -97,6 +112,18 @@ pub(super) fn configure_reader(connection: &Connection) -> rusqlite::Result<()> 
     connection.pragma_update(None, "cache_size", -4096)
 }
 
+/// Whether the file says that it is a ledger. One whose tables never came to be, or were cut off, does not.
+pub(super) fn is_ledger(path: &Path) -> Result<bool, LedgerError> {
+    let fail = |source| super::failed(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    configure(&connection).map_err(fail)?;
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+    Ok(tables > 0 || (pragma("application_id").map_err(fail)?, pragma("user_version").map_err(fail)?) != (0, 0))
+}
+
+/// Makes the tables where there are none, and an older format the present one; the old file stays beside it.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {
     let fail = |source| super::failed(path, source);
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -104,18 +131,50 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Le
     let application = pragma("application_id").map_err(fail)?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
     let path_text = || path.display().to_string();
-    if found > FORMAT {
+    if application == APPLICATION_ID && found > FORMAT {
         return Err(LedgerError::Newer { path: path_text(), found, known: FORMAT });
     }
-    if found == FORMAT && application == APPLICATION_ID {
+    let is_ledger = application == APPLICATION_ID && found > 0;
+    if is_ledger && found == FORMAT {
         return Ok(());
     }
-    if tables > 0 {
+    if !is_ledger && tables > 0 {
         return Err(LedgerError::Damaged { path: path_text(), detail: "it is a database, but no ledger".to_owned() });
     }
+    if is_ledger {
+        keep_old(connection, path, found)?;
+    }
     let tx = connection.transaction().map_err(fail)?;
-    tx.execute_batch(TABLES).map_err(fail)?;
+    if !is_ledger {
+        tx.execute_batch(TABLES).map_err(fail)?;
+    }
+    let done = if is_ledger { usize::try_from(found - 1).unwrap_or(0) } else { 0 };
+    for step in &STEPS[done..] {
+        tx.execute_batch(step).map_err(fail)?;
+    }
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
     tx.pragma_update(None, "user_version", FORMAT).map_err(fail)?;
     tx.commit().map_err(fail)
+}
+
+/// Where the ledger of an older format is kept.
+pub(super) fn old_path(path: &Path, format: i64) -> PathBuf {
+    super::beside(path, &format!(".format{format}"))
+}
+
+/// A whole copy of the ledger as it was, before anything is changed; one that is there already is the first try's.
+fn keep_old(connection: &Connection, path: &Path, format: i64) -> Result<(), LedgerError> {
+    let old = old_path(path, format);
+    if old.exists() {
+        return Ok(());
+    }
+    let unfinished = super::beside(&old, ".tmp");
+    let kept = super::remove_if_there(&unfinished)
+        .and_then(|()| {
+            connection.backup("main", &unfinished, None::<fn(rusqlite::backup::Progress)>).map_err(io::Error::other)
+        })
+        .and_then(|()| File::open(&unfinished)?.sync_all())
+        .and_then(|()| std::fs::rename(&unfinished, &old))
+        .and_then(|()| atomic::sync_dir(old.parent().unwrap_or(Path::new("."))));
+    kept.map_err(|source| LedgerError::File { path: old.display().to_string(), source })
 }

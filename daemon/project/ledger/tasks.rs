@@ -157,6 +157,14 @@ impl Ledger {
         connection.query_row(sql, [url], |row| row.get(0)).map_err(|e| self.failed(e))
     }
 
+    /// The task that stood in `tasks.json` with exactly these data when the ledger was rebuilt, and is no object's yet.
+    pub fn orphan(&self, data_hash: Sha256) -> Result<Option<TaskId>, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT id FROM tasks WHERE orphan = 1 AND data_hash = ?1 AND state = 3 ORDER BY id LIMIT 1";
+            connection.prepare_cached(sql)?.query_row([data_hash.as_bytes()], |row| rows::id(row, 0)).optional()
+        })
+    }
+
     /// Shown tasks of buckets other than `origin` (`None`: of any), ascending, at most `limit`.
     pub fn shown_elsewhere(&self, origin: Option<i64>, limit: usize) -> Result<Vec<(TaskId, Key)>, LedgerError> {
         self.read(|connection| {
@@ -266,6 +274,15 @@ fn reserve_one(tx: &Transaction, origin: i64, action: &TaskAction) -> rusqlite::
                 body,
                 data_hash.as_bytes()
             ])?;
+        }
+        // Only as long as it is nobody's: another object with the same data is looked at again.
+        TaskAction::Adopt { id, key, etag, form, body, data_hash } => {
+            forget_without_id(tx, origin, key)?;
+            tx.prepare_cached(
+                "UPDATE tasks SET state = 0, settled = 1, orphan = 0, origin = ?2, key = ?3, etag = ?4, form = ?5, body = ?6, url = NULL
+                 WHERE id = ?1 AND orphan = 1 AND data_hash = ?7",
+            )?
+            .execute(params![sql_id(*id), origin, key.as_str(), etag.as_str(), form_text(form), body, data_hash.as_bytes()])?;
         }
         TaskAction::Update { id, etag, form, body, data_hash, .. } => {
             remember_older(tx, *id)?;

@@ -1,0 +1,167 @@
+//! Ledgers that are cut, damaged, older, newer, somebody else's.
+
+use std::path::Path;
+
+use super::*;
+use crate::names::{ETag, Key, Sha256, TaskId};
+use crate::sync::action::{Form, TaskAction};
+
+const ROWS: u64 = 300;
+
+fn add(id: u64, key: &str) -> TaskAction {
+    TaskAction::Add {
+        id: TaskId::new(id).unwrap(),
+        key: Key::new(key),
+        etag: ETag::new("1"),
+        form: Form::Json,
+        body: Some("{\"data\":{}}".to_owned()),
+        data_hash: Sha256::of(key.as_bytes()),
+    }
+}
+
+fn filled(path: &Path) -> Ledger {
+    let ledger = Ledger::open(path).unwrap();
+    let origin = ledger.origin("s3://b").unwrap();
+    let actions: Vec<TaskAction> = (0..ROWS).map(|n| add(n, &format!("key-{n}"))).collect();
+    ledger.reserve(origin, &actions).unwrap();
+    ledger
+}
+
+fn rows(ledger: &Ledger) -> u64 {
+    ledger.count("SELECT count(*) FROM tasks").unwrap()
+}
+
+/// A whole ledger as one file.
+fn bytes(dir: &Path) -> Vec<u8> {
+    let path = dir.join("whole.sqlite");
+    drop(filled(&path));
+    assert!(!beside(&path, "-wal").exists());
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn l41_a_ledger_cut_at_any_length_is_an_error_and_never_an_emptier_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = bytes(dir.path());
+    let path = dir.path().join("cut.sqlite");
+    let lengths = (0..whole.len()).step_by(1_024).chain([1, 15, 16, 99, 100, 101, whole.len() - 1]);
+    for length in lengths {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let opened = Ledger::open_known(&path);
+        let code = opened.as_ref().err().map(LedgerError::code);
+        assert!(matches!(code, Some("ledger_damaged" | "ledger_missing")), "cut at {length}: {opened:?}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(rows(&Ledger::open_known(&path).unwrap()), ROWS);
+}
+
+#[test]
+fn l41_damaged_pages_are_found_when_the_ledger_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = bytes(dir.path());
+    let path = dir.path().join("damaged.sqlite");
+    for page in 0..whole.len() / 4_096 {
+        let mut damaged = whole.clone();
+        damaged[page * 4_096..(page + 1) * 4_096].fill(0x5a);
+        std::fs::write(&path, &damaged).unwrap();
+        let opened = Ledger::open_known(&path);
+        let code = opened.as_ref().err().map(LedgerError::code);
+        assert_eq!(code, Some("ledger_damaged"), "page {page}: {opened:?}");
+    }
+}
+
+#[test]
+fn l16_a_ledger_that_is_missing_is_not_made_where_the_project_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("none.sqlite");
+    assert_eq!(Ledger::open_known(&path).unwrap_err().code(), "ledger_missing");
+    assert!(!path.exists());
+    // What is left of one whose log was lost before its tables came to the file.
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.execute_batch("CREATE TABLE t (x); DROP TABLE t").unwrap();
+    drop(connection);
+    assert_eq!(Ledger::open_known(&path).unwrap_err().code(), "ledger_missing");
+}
+
+#[test]
+fn l44_an_older_format_is_migrated_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.sqlite");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(schema::TABLES).unwrap();
+    old.execute_batch(
+        "INSERT INTO tasks (id, state, settled, data_hash, url) VALUES (7, 3, 1, zeroblob(32), 's3://b/k')",
+    )
+    .unwrap();
+    old.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let kept = schema::old_path(&path, 1);
+    // Twice: the second finds nothing to do.
+    for _ in 0..2 {
+        let ledger = Ledger::open_known(&path).unwrap();
+        assert_eq!(ledger.highest_id().unwrap(), TaskId::new(7));
+        assert!(ledger.is_imported("s3://b/k").unwrap());
+        assert_eq!(ledger.orphan(Sha256::from_slice(&[0; 32]).unwrap()).unwrap(), None);
+        let kept = Connection::open(&kept).unwrap();
+        let format: i64 = kept.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(format, 1);
+        assert_eq!(kept.query_row("SELECT count(*) FROM tasks", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    }
+}
+
+#[test]
+fn l44_a_newer_format_is_refused_unchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("new.sqlite");
+    drop(filled(&path));
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    for _ in 0..2 {
+        assert_eq!(Ledger::open_known(&path).unwrap_err().code(), "ledger_newer");
+    }
+}
+
+#[test]
+fn l95_the_ledger_refuses_what_must_never_be_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(&dir.path().join("l.sqlite"));
+    let origin = ledger.origin("s3://b").unwrap();
+    let cases = [("an id of another key", add(3, "other")), ("a second id for a key", add(ROWS, "key-3"))];
+    for (what, action) in cases {
+        let error = ledger.reserve(origin, &[add(ROWS + 1, "good"), action]).unwrap_err();
+        assert_eq!(error.code(), "invariant_broken", "{what}: {error}");
+        assert!(crate::project::error::CycleError::from(error).is_fatal(), "it stops the project");
+        assert_eq!(rows(&ledger), ROWS, "{what}: nothing of it is written");
+    }
+}
+
+#[test]
+fn l45_a_repair_that_dies_anywhere_is_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.sqlite");
+    let mut damaged = bytes(dir.path());
+    let middle = damaged.len() / 2 / 4_096 * 4_096;
+    damaged[middle..middle + 4_096].fill(0x5a);
+    for died in ["before anything", "with the new one unfinished", "with the old one moved aside"] {
+        std::fs::remove_file(&path).ok();
+        match died {
+            "before anything" => std::fs::write(&path, &damaged).unwrap(),
+            "with the new one unfinished" => {
+                std::fs::write(&path, &damaged).unwrap();
+                std::fs::write(beside(&path, ".new"), "half a ledger").unwrap();
+                std::fs::write(beside(&path, ".new-wal"), "half a log").unwrap();
+            }
+            _ => std::fs::write(beside(&path, ".damaged-99"), &damaged).unwrap(),
+        }
+        let building = Rebuilding::begin(&path, dir.path()).unwrap();
+        let read = building.rows;
+        assert!(read > ROWS / 2, "{died}: {read} rows were read");
+        building.finish(UnixMillis(5)).unwrap();
+        let ledger = Ledger::open_known(&path).unwrap();
+        assert!(rows(&ledger) > ROWS / 2, "{died}");
+        drop(ledger);
+    }
+}

@@ -1,0 +1,97 @@
+//! A ledger brought to what the project holds: after a damage, and after a backup was put back.
+//!
+//! Promise: no id changes and none is given twice (promises 17, 45): what stands in `tasks.json` keeps its id, and new
+//! ids come after all that are seen there, in the completions, in Label Studio's map and in the target.
+//! Not here: the ledger's own side of it (`ledger::repair`), when it is done (`host`).
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::error::CycleError;
+use super::ledger::{Ledger, Rebuilding, StandingTask};
+use super::near::Near;
+use super::tasks_file;
+use crate::clock::UnixMillis;
+use crate::control::api::Reason;
+
+/// Tasks recorded in one transaction.
+const BATCH: usize = 1_000;
+
+/// An operator's wish that the ledger be rebuilt, on its way to the project.
+#[derive(Debug, Default)]
+pub struct Wish {
+    /// Held to put in or take out, never across a wait.
+    asked: Mutex<Option<oneshot::Sender<Result<String, Reason>>>>,
+    notify: Notify,
+}
+
+impl Wish {
+    /// Asks; what came of it.
+    pub fn ask(&self) -> oneshot::Receiver<Result<String, Reason>> {
+        let (answer, answered) = oneshot::channel();
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        self.notify.notify_one();
+        answered
+    }
+
+    /// The wish, if there is one: whoever takes it answers it.
+    pub fn take(&self) -> Option<oneshot::Sender<Result<String, Reason>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether there is one.
+    pub fn is_asked(&self) -> bool {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Ends when there is one.
+    pub async fn come(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// What is answered where the ledger is sound.
+pub fn nothing_to_repair() -> Reason {
+    Reason {
+        code: "nothing_to_repair".to_owned(),
+        message: "the ledger is whole".to_owned(),
+        hint: "nothing: `lsctl status` shows what else may be wrong".to_owned(),
+    }
+}
+
+/// Rebuilds the ledger at `path`, which nobody has open; what was done, for the operator.
+pub fn rebuild(path: &Path, near: &dyn Near, work_dir: &Path, now: UnixMillis) -> Result<String, CycleError> {
+    let building = Rebuilding::begin(path, work_dir)?;
+    let rows = building.rows;
+    let orphans = reconcile(building.ledger(), near)?;
+    let aside = building.finish(now)?;
+    Ok(format!(
+        "the ledger is rebuilt: {rows} rows could be read of the old one, {orphans} tasks of tasks.json had none and keep \
+         their ids; the old one is kept as {}",
+        aside.display()
+    ))
+}
+
+/// Takes note of what stands in `tasks.json`; how many tasks had no row.
+pub fn reconcile(ledger: &Ledger, near: &dyn Near) -> Result<u64, CycleError> {
+    let mut orphans = 0;
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut highest = None;
+    near.scan_tasks(&mut |id, text| {
+        let facts = tasks_file::facts(text);
+        highest = highest.max(Some(id));
+        batch.push(StandingTask { id, text: text.to_owned(), data_hash: facts.data_hash, url: facts.url });
+        if batch.len() >= BATCH {
+            orphans += ledger.reconcile(&batch).map_err(std::io::Error::other)?;
+            batch.clear();
+        }
+        Ok(())
+    })?;
+    orphans += ledger.reconcile(&batch)?;
+    if let Some(highest) = highest {
+        ledger.note_highest(highest)?;
+    }
+    Ok(orphans)
+}

@@ -1,0 +1,132 @@
+//! A ledger that is damaged, gone, or put back from a backup: the real programs keep every id.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::support::rig::{IMAGE_CONFIG, Rig, TEXT_CONFIG};
+
+/// Tasks whose rows fill several pages of the ledger.
+const TASKS: usize = 60;
+
+fn object(n: usize) -> String {
+    json!({"text": format!("{n} {}", "words ".repeat(40))}).to_string()
+}
+
+/// A project `cats` of JSON tasks, and one beside it that nothing happens to.
+fn rig() -> Rig {
+    let mut rig = Rig::new();
+    rig.project("cats", TEXT_CONFIG);
+    rig.project("dogs", IMAGE_CONFIG);
+    let json = "poll_interval = \"1s\"\nuse_blob_urls = false\n[";
+    let cats = rig.local_project("cats", ".*").replace("poll_interval = \"1s\"\n[", json);
+    let dogs = rig.local_project("dogs", "none").replace("\"done\"", "\"dogs\"");
+    rig.settings(&(cats + &dogs));
+    for n in 0..TASKS {
+        // Listed in another order than that of their numbers, in two looks: ids follow neither.
+        rig.put(&format!("{}.json", (n * 37) % TASKS), &object(n));
+    }
+    rig.start();
+    rig.until_tasks(TASKS);
+    rig.put("00 the last.json", &object(1_000));
+    rig.until_tasks(TASKS + 1);
+    rig
+}
+
+/// The ledger of `cats`, by its marker.
+fn ledger(rig: &Rig) -> PathBuf {
+    let marker: serde_json::Value =
+        serde_json::from_slice(&fs::read(rig.path("cats/labelsync.json")).expect("read")).expect("JSON");
+    rig.path("state/ledgers").join(format!("{}.sqlite", marker["project"].as_str().expect("a UUID")))
+}
+
+/// Everything goes on as if nothing had happened: same ids, none twice, the next one after the highest.
+fn goes_on(rig: &Rig, tasks: &std::collections::BTreeMap<u64, serde_json::Value>, new: &str) {
+    assert_eq!(rig.sync(), 0);
+    assert_eq!(rig.tasks(), *tasks);
+    rig.put(new, &object(2_000 + tasks.len()));
+    let now = rig.until_tasks(tasks.len() + 1);
+    assert!(tasks.iter().all(|(id, task)| now[id] == *task), "ids changed");
+    assert_eq!(now.keys().next_back().copied(), tasks.keys().next_back().map(|id| id + 1));
+}
+
+pub fn l45_a_damaged_ledger_stops_its_project_and_is_rebuilt_with_the_same_ids() {
+    let mut rig = rig();
+    let saved = rig.label(7, "cat");
+    rig.until_pushed(7, &saved);
+    let refused = rig.lsctl(&["repair", "cats"]);
+    assert!(refused.code != 0 && refused.err.contains("the ledger is whole"), "{}", refused.err);
+    for (round, damage) in ["middle", "header", "cut"].into_iter().enumerate() {
+        rig.stop();
+        let (path, tasks) = (ledger(&rig), rig.tasks());
+        let mut bytes = fs::read(&path).expect("read");
+        match damage {
+            "middle" => {
+                // Some page of the table of tasks, and not the first.
+                let half = bytes.len() / 2 / 4096 * 4096;
+                bytes[half..half + 2 * 4096].fill(0x5a);
+            }
+            "header" => bytes[..512].fill(0),
+            _ => bytes.truncate(bytes.len() / 2 / 4096 * 4096),
+        }
+        fs::write(&path, &bytes).expect("written");
+        rig.start();
+        let reason = rig.until_code("ledger_damaged");
+        assert!(reason["hint"].as_str().is_some_and(|hint| hint.contains("`lsctl repair`")), "{reason}");
+        assert_eq!(rig.status()["state"], "failed");
+        assert_eq!(rig.status_of("dogs")["state"], "ok", "the other project goes on");
+        assert_eq!(rig.tasks(), tasks, "nothing is touched");
+        let said = rig.ok(&["repair", "cats"]);
+        assert!(said.contains("is rebuilt"), "{said}");
+        rig.until_status("ok", |status| status["state"] == "ok");
+        goes_on(&rig, &tasks, &format!("after {round}.json"));
+        assert_eq!(fs::read(rig.path("out/done/7")).expect("there"), saved);
+        assert_eq!(rig.list("conflict"), Vec::<serde_json::Value>::new());
+        let kept = fs::read_dir(path.parent().expect("in a directory")).expect("read");
+        let kept = kept.filter(|entry| {
+            let name = entry.as_ref().expect("read").file_name();
+            name.to_string_lossy().contains(".damaged-")
+        });
+        assert!(kept.count() > round, "the damaged one is kept");
+    }
+}
+
+pub fn l16_a_ledger_that_is_gone_is_no_project_without_tasks() {
+    let mut rig = rig();
+    for how in ["emptied", "gone"] {
+        rig.kill();
+        let (path, tasks) = (ledger(&rig), rig.tasks());
+        for end in ["-wal", "-shm"] {
+            fs::remove_file(path.with_extension(format!("sqlite{end}"))).ok();
+        }
+        if how == "emptied" {
+            fs::write(&path, "").expect("written");
+        } else {
+            fs::remove_file(&path).expect("removed");
+            // All of the daemon's state.
+            fs::remove_dir_all(rig.path("state/projects")).expect("removed");
+        }
+        rig.start();
+        rig.until_code("ledger_missing");
+        assert_eq!(rig.tasks(), tasks, "nothing is touched");
+        rig.ok(&["repair", "cats"]);
+        goes_on(&rig, &tasks, &format!("{how}.json"));
+    }
+}
+
+pub fn l17_a_backup_that_is_put_back_gives_no_id_again() {
+    let mut rig = rig();
+    let backup = rig.path("backup.sqlite");
+    rig.ok(&["backup", &backup.display().to_string(), "--project", "cats"]);
+    rig.put("later.json", &object(3_000));
+    rig.put("3.json", &object(3_001));
+    rig.until_tasks(TASKS + 2);
+    assert_eq!(rig.sync(), 0);
+    rig.stop();
+    let tasks = rig.tasks();
+    fs::copy(&backup, ledger(&rig)).expect("copied");
+    rig.start();
+    goes_on(&rig, &tasks, "new.json");
+    assert!(rig.log().contains("a backup of the ledger was put back: 1 tasks are newer"), "{}", rig.log());
+}
