@@ -163,6 +163,12 @@ fn side(flags: &Flags<'_>, corrected: &dyn Fn(&str) -> String, findings: &mut Fi
     let option = format!("--{}-params", flags.side);
     let params = flags.params.map(|json| params::read(&option, json, flags.known, corrected, findings));
     let mut params = params.unwrap_or_default();
+    // Label Studio's own pages write a region for every storage; Google's knows none, and Label Studio passes it over.
+    if flags.store.starts_with("gcs") && params.iter().any(|setting| setting.key == "region") {
+        params.retain(|setting| setting.key != "region");
+        let message = "means nothing for Google Cloud Storage, in Label Studio too: left out";
+        findings.warnings.push(Problem::new(format!("{option} region"), message, "leave it out"));
+    }
     params.sort_by_key(|setting| flags.known.iter().position(|key| key.name == setting.key));
     settings.append(&mut params);
     Side { settings }

@@ -7,12 +7,13 @@ use std::process::Command;
 use labelsync::settings::load_texts;
 
 /// The pages for people.
-pub const PAGES: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
+pub const PAGES: [&str; 4] = ["README.md", "ARCHITECTURE.md", "LABEL_STUDIO.md", "CHANGELOG.md"];
 
 /// Files whose words about `lsctl` are checked.
-const SPEAKERS: [&str; 6] = [
+const SPEAKERS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
+    "LABEL_STUDIO.md",
     "CHANGELOG.md",
     "config/labelsyncd.toml",
     "systemd/labelsyncd.service",
