@@ -363,6 +363,10 @@ fn open_state_dir(path: &Path) -> Result<(Lock, String), StartError> {
         FileErrorKind::Locked => StartError::Locked(path.display().to_string()),
         _ => StartError::State(error),
     })?;
+    // What a crash left between the making of a file and its name (promise 42).
+    for dir in [path.to_owned(), path.join("projects")] {
+        atomic::remove_leftovers(&dir)?;
+    }
     let file = path.join("installation");
     let installation = match std::fs::read_to_string(&file) {
         Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),

@@ -182,6 +182,16 @@ impl Rig {
         self.child = Some(child);
     }
 
+    /// Starts the daemon by a program that becomes it, or starts it and ends with it (`unshare …`, `strace -D …`).
+    pub fn spawn_under(&mut self, wrapper: &[&str]) {
+        assert!(self.child.is_none(), "it runs already");
+        let log = File::options().create(true).append(true).open(self.path("log")).expect("opened");
+        let mut command = self.program(wrapper[0], &wrapper[1..]);
+        command.arg(env!("CARGO_BIN_EXE_labelsyncd")).arg("--config").arg(self.config());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
+        self.child = Some(child);
+    }
+
     /// Whether it has ended by itself.
     pub fn is_over(&mut self) -> bool {
         self.child.as_mut().is_none_or(|child| child.try_wait().expect("a child").is_some())
@@ -198,7 +208,10 @@ impl Rig {
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
+        // It may have ended already.
+        if !self.is_over() {
+            self.signal(Signal::KILL);
+        }
         self.child.take().expect("it ran").wait().expect("it ended");
     }
 
