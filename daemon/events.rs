@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use crate::clock::Clock;
 use crate::control::EventFeed;
 use crate::control::api::Event;
+use crate::meters::Meters;
 use crate::names::{Key, ProjectName, TaskId, printable};
 
 /// Events kept for `lsctl events`: what an operator scrolls back through; older ones are in the log.
@@ -55,13 +57,16 @@ pub struct Happened {
     task: Option<TaskId>,
     error: Option<String>,
     actor: Option<String>,
+    bucket: Option<String>,
+    took: Option<Duration>,
 }
 
 impl Happened {
     /// `kind` is stable, `message` the one line.
     pub fn new(level: Level, kind: &str, message: impl Into<String>) -> Self {
         let message = printable(&message.into()).into_owned();
-        Self { level, kind: kind.to_owned(), message, key: None, task: None, error: None, actor: None }
+        let kind = kind.to_owned();
+        Self { level, kind, message, key: None, task: None, error: None, actor: None, bucket: None, took: None }
     }
 
     /// Whether it is of this kind.
@@ -78,6 +83,18 @@ impl Happened {
     /// About a task.
     pub fn task(mut self, task: Option<TaskId>) -> Self {
         self.task = task;
+        self
+    }
+
+    /// In this bucket or directory.
+    pub fn bucket(mut self, root: Option<&str>) -> Self {
+        self.bucket = root.map(str::to_owned);
+        self
+    }
+
+    /// How long it took.
+    pub fn took(mut self, took: Duration) -> Self {
+        self.took = Some(took);
         self
     }
 
@@ -99,6 +116,7 @@ pub struct EventLog {
     clock: Arc<dyn Clock>,
     /// Held to append or copy, never across a wait.
     recent: Mutex<Recent>,
+    meters: Arc<Meters>,
     live: broadcast::Sender<Event>,
 }
 
@@ -117,7 +135,13 @@ impl EventLog {
     /// Empty.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let (live, _) = broadcast::channel(LIVE_MAX);
-        Self { clock, recent: Mutex::new(Recent { seq: 0, events: VecDeque::new() }), live }
+        let recent = Mutex::new(Recent { seq: 0, events: VecDeque::new() });
+        Self { clock, recent, meters: Arc::default(), live }
+    }
+
+    /// What is counted beside: things that happen too often to be told each time.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// It happened: to the log, to `lsctl events`, to whoever follows.
@@ -133,9 +157,15 @@ impl EventLog {
             message: happened.message,
             key: happened.key.map(|key| key.as_str().to_owned()),
             task: happened.task.map(TaskId::get),
+            bucket: happened.bucket,
+            duration_usec: happened.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
             error: happened.error,
             actor: happened.actor,
         };
+        self.meters.event(happened.level.as_str());
+        if let (Some(code), Level::Warning | Level::Error) = (&event.error, happened.level) {
+            self.meters.error(code);
+        }
         crate::telemetry::log(happened.level, &event);
         if recent.events.len() == RECENT_MAX {
             recent.events.pop_front();

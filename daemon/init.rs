@@ -8,6 +8,7 @@ pub mod directory;
 pub mod params;
 pub mod plan;
 pub mod request;
+pub mod unit;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,10 @@ pub struct InitArgs {
     /// Where the settings are
     #[arg(long, value_name = "DIR", default_value = DEFAULT_CONFIG_DIR)]
     pub config_dir: PathBuf,
+    /// Where the drop-in goes that lets the project into systemd's labelsyncd.service; default: /etc/systemd/system
+    /// for root on a machine with systemd, with the settings in their usual place; elsewhere none is written
+    #[arg(long, value_name = "DIR")]
+    pub unit_dir: Option<PathBuf>,
     /// Take over a project whose own cloud storages labelsync replaces
     #[arg(long)]
     pub adopt: bool,
@@ -81,7 +86,13 @@ pub fn run(args: &InitArgs, out: &mut dyn Write) -> i32 {
             return FAILED;
         }
     };
-    let (code, text) = run_in(args, &cwd);
+    let mut args = args.clone();
+    let usual = args.config_dir == Path::new(DEFAULT_CONFIG_DIR);
+    // sd_booted(3): the directory is there where systemd is the system's manager.
+    if usual && rustix::process::geteuid().is_root() && Path::new("/run/systemd/system").is_dir() {
+        args.unit_dir.get_or_insert_with(|| PathBuf::from(unit::UNIT_DIR));
+    }
+    let (code, text) = run_in(&args, &cwd);
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => code,
         Err(_) => code.max(FAILED),
@@ -108,7 +119,35 @@ pub fn run_in(args: &InitArgs, cwd: &Path) -> (i32, String) {
     if let Err(problem) = apply(&plan) {
         return (FAILED, said(&[problem], "error"));
     }
-    (OK, done(&plan))
+    let mut text = done(&plan);
+    if let Some(dir) = &args.unit_dir {
+        match unit::write(&cwd.join(dir), plan.name.as_str(), &plan.project_dir, &plan.needs) {
+            Ok(written) => text += &let_in(&written),
+            Err(error) => {
+                let path = unit::path(dir, plan.name.as_str()).display().to_string();
+                let remedy = "run it again as root, or write it by hand (docs/operations.md)";
+                let problem = Problem::new(printable(&path), format!("cannot be written: {error}"), remedy);
+                return (FAILED, text + &said(&[problem], "error"));
+            }
+        }
+    }
+    (OK, text + NEXT)
+}
+
+/// After everything else.
+const NEXT: &str = "next: `labelsyncd --check`, then start labelsyncd, or `lsctl reload` where it runs\n";
+
+fn let_in(written: &unit::Written) -> String {
+    let said = said(&written.warnings, "warning");
+    let path = printable(&written.path.display().to_string()).into_owned();
+    match written.new {
+        true => {
+            format!(
+                "{said}drop-in {path}: written\n  `systemctl daemon-reload`, and `systemctl restart labelsyncd` where it runs\n"
+            )
+        }
+        false => format!("{said}drop-in {path}: left as it is\n"),
+    }
 }
 
 fn said(problems: &[Problem], word: &str) -> String {
@@ -128,6 +167,5 @@ fn done(plan: &InitPlan) -> String {
     let mut text = said(&plan.warnings, "warning");
     text += &format!("project directory {}: {directory}\n", shown(&plan.project_dir));
     text += &format!("settings {}: {settings}\n", shown(&plan.settings_file));
-    text += "next: `labelsyncd --check`, then start labelsyncd, or `lsctl reload` where it runs\n";
     text
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use labelsync::clock::SystemClock;
@@ -14,7 +15,7 @@ use labelsync::settings::overrides::OverridesStore;
 use labelsync::settings::{self, Problem};
 use labelsync::supervisor::{self, Start, StartError, Supervisor};
 use labelsync::sync::pace::Pace;
-use labelsync::systemd::{NotifyState, notify};
+use labelsync::systemd::{self, NotifyState, notify};
 use labelsync::{demo, init, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -86,7 +87,7 @@ fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     };
     let code = runtime.block_on(work);
     // Blocking work in hand is a look or a write that ends by itself; its receipts were waited for already.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(Duration::from_secs(5));
     code
 }
 
@@ -147,6 +148,10 @@ async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
     };
     supervisor::started(&events, count);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("{count} projects"))]);
+    let watchdog = systemd::watchdog_time(std::env::var("WATCHDOG_USEC").ok(), std::env::var("WATCHDOG_PID").ok());
+    if let Some(time) = watchdog {
+        tokio::spawn(feed_watchdog(supervisor.clone(), events.clone(), time));
+    }
     let serving = tokio::spawn(server::serve(Arc::new(supervisor.clone()), listener, stop.clone()));
     let forced = signals.serve(&supervisor, &events, &stop).await;
     notify(&[NotifyState::Stopping]);
@@ -159,6 +164,27 @@ async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
     tokio::select! {
         () = finished => ExitCode::SUCCESS,
         () = forced.again() => ExitCode::from(FAILED),
+    }
+}
+
+/// Tells systemd that all is well, four times in its time, while every loop goes on (promise 82).
+async fn feed_watchdog(supervisor: Arc<Supervisor>, events: Arc<EventLog>, time: Duration) {
+    let mut told = false;
+    loop {
+        let stuck = supervisor.stuck(time);
+        if stuck.is_empty() {
+            notify(&[NotifyState::Watchdog]);
+        } else if !told {
+            let text = format!(
+                "{} got no further for {} s: systemd is going to start labelsyncd again",
+                stuck.join(", "),
+                time.as_secs()
+            );
+            notify(&[NotifyState::Status(&text)]);
+            events.tell(None, Happened::new(Level::Error, "stuck", text).error("stuck"));
+        }
+        told = !stuck.is_empty();
+        tokio::time::sleep(time / 4).await;
     }
 }
 

@@ -10,6 +10,7 @@ mod verbs;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::control::api::Reason;
 use crate::events::{EventLog, Happened, Level};
 use crate::names::ProjectName;
-use crate::project::board::Board;
+use crate::project::board::{Board, Direction};
 use crate::project::claim::Owner;
 use crate::project::files::{Dir, FileError, FileErrorKind, IfAbsent, Lock};
 use crate::project::host::{Host, NotOpened, Opened};
@@ -29,11 +30,13 @@ use crate::project::shared::Shared;
 use crate::project::source_look::SourceSide;
 use crate::project::target_road::{TargetSide, target_prefix};
 use crate::project::wakes::Wakes;
+use crate::pulse::Pulse;
 use crate::settings::load::Loaded;
 use crate::settings::overrides::OverridesStore;
 use crate::settings::{Overrides, Problem, ProjectSettings, Settings, StoreSettings, atomic};
 use crate::store::Store;
 use crate::store::connecting::Connecting;
+use crate::store::metered::Metered;
 use crate::sync::pace::Pace;
 
 /// Why the daemon cannot start.
@@ -69,6 +72,7 @@ pub struct Supervisor {
     settings: Mutex<Current>,
     /// Held to look up, add or remove, never across a wait.
     projects: Mutex<BTreeMap<ProjectName, Running>>,
+    control: Pulse,
     stop: CancellationToken,
     tasks: TaskTracker,
     _lock: Lock,
@@ -137,6 +141,7 @@ impl Supervisor {
             current: tokio::sync::Mutex::new(()),
             settings: Mutex::new(current.clone()),
             projects: Mutex::new(BTreeMap::new()),
+            control: Pulse::default(),
             stop,
             tasks: TaskTracker::new(),
             _lock: lock,
@@ -160,6 +165,12 @@ impl Supervisor {
 
     /// Reads the settings files again. What is wrong changes nothing.
     pub async fn reload_files(self: &Arc<Self>) -> Result<String, Vec<Problem>> {
+        let reloaded = self.try_reload().await;
+        self.events.meters().reload(reloaded.is_ok());
+        reloaded
+    }
+
+    async fn try_reload(self: &Arc<Self>) -> Result<String, Vec<Problem>> {
         let _one_change = self.current.lock().await;
         let file = self.config_file.clone();
         let read = tokio::task::spawn_blocking(move || crate::settings::load(&file)).await;
@@ -214,7 +225,8 @@ impl Supervisor {
     fn host(&self, project: &ProjectSettings, current: &Current) -> (Host, Running) {
         let now = self.clock.now();
         let board = Arc::new(Board::new(project.name.as_str(), &project.path.display().to_string(), now));
-        let force = self.in_force(&project.name, current, &InForce::default());
+        self.events.meters().project(project.name.as_str());
+        let force = self.in_force(&project.name, &board, current, &InForce::default());
         let (in_force, watched) = watch::channel(Arc::new(force));
         let running = Running {
             path: project.path.clone(),
@@ -252,13 +264,13 @@ impl Supervisor {
 
     fn put_in_force(&self, name: &ProjectName, running: &Running, current: &Current) {
         let before = running.in_force.borrow().clone();
-        let force = self.in_force(name, current, &before);
+        let force = self.in_force(name, &running.board, current, &before);
         running.in_force.send_replace(Arc::new(force));
         self.publish(name, running);
     }
 
     /// Settings as the loops take them; a store whose settings did not change stays connected.
-    fn in_force(&self, name: &ProjectName, current: &Current, before: &InForce) -> InForce {
+    fn in_force(&self, name: &ProjectName, board: &Board, current: &Current, before: &InForce) -> InForce {
         let Some(project) = current.settings.projects.get(name) else { return InForce::default() };
         let paused = current.overrides.get(name).is_some_and(|overrides| overrides.paused);
         let targets = |project: &ProjectSettings| {
@@ -268,7 +280,11 @@ impl Supervisor {
         let targets: Vec<(String, String)> = current.settings.projects.values().filter_map(targets).collect();
         let source = project.source.as_ref().map(|settings| SourceSide {
             settings: settings.clone(),
-            store: store(&settings.store, before.source.as_ref().map(|s| (&s.settings.store, &s.store))),
+            store: self.store(
+                &settings.store,
+                before.source.as_ref().map(|s| (&s.settings.store, &s.store)),
+                board.pulse(Direction::Source),
+            ),
             targets,
         });
         let owner = Owner {
@@ -278,7 +294,11 @@ impl Supervisor {
         };
         let target = project.target.as_ref().map(|settings| TargetSide {
             settings: settings.clone(),
-            store: store(&settings.store, before.target.as_ref().map(|t| (&t.settings.store, &t.store))),
+            store: self.store(
+                &settings.store,
+                before.target.as_ref().map(|t| (&t.settings.store, &t.store)),
+                board.pulse(Direction::Target),
+            ),
             owner,
         });
         InForce { paused, source, target }
@@ -306,6 +326,39 @@ impl Supervisor {
                 running.board.unwarn(now, NEEDS_CREDENTIALS);
             }
         }
+    }
+
+    fn store(
+        &self,
+        settings: &StoreSettings,
+        before: Option<(&StoreSettings, &Arc<dyn Store>)>,
+        pulse: &Arc<Pulse>,
+    ) -> Arc<dyn Store> {
+        match before {
+            Some((old, store)) if old == settings => store.clone(),
+            _ => {
+                let meters = self.events.meters().clone();
+                let kind = settings.kind();
+                Arc::new(Metered::new(Connecting::new(settings.clone()), kind, meters, pulse.clone()))
+            }
+        }
+    }
+
+    /// Loops that should have got further for at least `limit` and did not, each with its name.
+    pub fn stuck(&self, limit: Duration) -> Vec<String> {
+        let now = Instant::now();
+        let mut stuck = Vec::new();
+        for (name, running) in self.projects().iter() {
+            for (direction, text) in [(Direction::Source, "source"), (Direction::Target, "target")] {
+                if running.board.pulse(direction).silent_for(now) >= limit {
+                    stuck.push(format!("the {text} of {name}"));
+                }
+            }
+        }
+        if self.control.silent_for(now) >= limit {
+            stuck.push("the control socket".to_owned());
+        }
+        stuck
     }
 
     fn current(&self) -> Current {
@@ -345,13 +398,6 @@ pub fn needs_credentials(name: &ProjectName, root: &str) -> Reason {
             "give Label Studio's service {give}, then set \
              `label_studio_has_credentials = true` in [projects.{name}]"
         ),
-    }
-}
-
-fn store(settings: &StoreSettings, before: Option<(&StoreSettings, &Arc<dyn Store>)>) -> Arc<dyn Store> {
-    match before {
-        Some((old, store)) if old == settings => store.clone(),
-        _ => Arc::new(Connecting::new(settings.clone())),
     }
 }
 

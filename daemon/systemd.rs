@@ -9,6 +9,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 pub use sd_notify::NotifyState;
 
@@ -18,6 +19,15 @@ pub fn notify(states: &[NotifyState]) {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let message: String = states.iter().map(|state| format!("{state}\n")).collect();
     let _told = send(&address, &message);
+}
+
+/// How often the service manager wants a sign of life at least (sd_watchdog_enabled(3)), of the two variables that say so.
+pub fn watchdog_time(usec: Option<String>, pid: Option<String>) -> Option<Duration> {
+    if pid.is_some_and(|pid| pid != std::process::id().to_string()) {
+        return None;
+    }
+    let usec: u64 = usec?.parse().ok()?;
+    (usec > 0).then(|| Duration::from_micros(usec))
 }
 
 fn send(address: &OsStr, message: &str) -> io::Result<()> {
@@ -31,6 +41,15 @@ fn send(address: &OsStr, message: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn l82_the_watchdog_is_fed_where_it_watches_this_process() {
+        let of = |usec: &str, pid: Option<String>| watchdog_time(Some(usec.to_owned()), pid);
+        assert_eq!(of("3000000", None), Some(Duration::from_secs(3)));
+        assert_eq!(of("3000000", Some(std::process::id().to_string())), Some(Duration::from_secs(3)));
+        assert_eq!(of("3000000", Some("1".to_owned())), None);
+        assert_eq!((of("0", None), of("x", None), watchdog_time(None, None)), (None, None, None));
+    }
 
     #[test]
     fn l84_a_path_and_an_abstract_name_are_told_in_one_datagram() {

@@ -3,16 +3,24 @@
 //! Promise: a key cannot forge a line; a log that cannot be written does not stop the daemon.
 //! Not here: what is logged (`events`).
 
+pub mod ids;
+mod journal;
+
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::journal::Journal;
 use crate::control::api::Event;
 use crate::events::Level;
 use crate::settings::LogFormat;
+
+/// The journal, where events go there.
+static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
 /// Starts the log. `filter`: as `RUST_LOG` is written; ours is `info`.
 pub fn start(format: LogFormat, filter: Option<&str>) {
@@ -31,6 +39,10 @@ pub fn start(format: LogFormat, filter: Option<&str>) {
         LogFormat::Auto if !stderr_is_the_journal() => registry.with(json()).try_init(),
         LogFormat::Auto | LogFormat::Journald => match tracing_journald::layer() {
             Ok(layer) => {
+                if let Some(journal) = Journal::open() {
+                    let _first_stays = JOURNAL.set(journal);
+                }
+                // What libraries say: our own events have fields and ids that it does not know.
                 let layer = layer
                     .with_field_prefix(Some("LABELSYNC".to_owned()))
                     .with_syslog_identifier("labelsyncd".to_owned());
@@ -52,16 +64,23 @@ fn stderr_is_the_journal() -> bool {
 
 /// One event, one line.
 pub(crate) fn log(level: Level, event: &Event) {
+    if let Some(journal) = JOURNAL.get()
+        && to_journal(journal, level, event).is_ok()
+    {
+        return;
+    }
     macro_rules! line {
         ($level:expr) => {
             tracing::event!(
                 $level,
                 project = event.project.as_deref(),
                 kind = event.kind.as_str(),
+                bucket = event.bucket.as_deref(),
                 key = event.key.as_deref(),
                 task = event.task,
                 error = event.error.as_deref(),
                 actor = event.actor.as_deref(),
+                duration_usec = event.duration_usec,
                 "{}",
                 event.message
             )
@@ -72,4 +91,30 @@ pub(crate) fn log(level: Level, event: &Event) {
         Level::Warning => line!(tracing::Level::WARN),
         Level::Error => line!(tracing::Level::ERROR),
     }
+}
+
+/// Priorities as in syslog(3): an error needs a person, a warning is tried again, settings are notices.
+fn to_journal(journal: &Journal, level: Level, event: &Event) -> std::io::Result<()> {
+    let priority = match level {
+        Level::Error => "3",
+        Level::Warning => "4",
+        Level::Notice => "5",
+        Level::Info => "6",
+    };
+    let (task, took) = (event.task.map(|id| id.to_string()), event.duration_usec.map(|usec| usec.to_string()));
+    let mut fields =
+        vec![("MESSAGE", event.message.as_str()), ("PRIORITY", priority), ("SYSLOG_IDENTIFIER", "labelsyncd")];
+    let optional = [
+        ("MESSAGE_ID", ids::of(&event.kind)),
+        ("LABELSYNC_OP", Some(event.kind.as_str())),
+        ("LABELSYNC_PROJECT", event.project.as_deref()),
+        ("LABELSYNC_BUCKET", event.bucket.as_deref()),
+        ("LABELSYNC_KEY", event.key.as_deref()),
+        ("LABELSYNC_TASK", task.as_deref()),
+        ("LABELSYNC_ERROR", event.error.as_deref()),
+        ("LABELSYNC_ACTOR", event.actor.as_deref()),
+        ("LABELSYNC_DURATION_USEC", took.as_deref()),
+    ];
+    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    journal.send(&fields)
 }

@@ -338,6 +338,12 @@ pub struct Event {
     /// The task id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<u64>,
+    /// The bucket or directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// How long it took, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_usec: Option<u64>,
     /// Stable error code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

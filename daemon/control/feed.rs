@@ -113,6 +113,8 @@ impl Lines {
             message,
             key: None,
             task: None,
+            bucket: None,
+            duration_usec: None,
             error: None,
             actor: None,
         }

@@ -8,8 +8,9 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -67,7 +68,32 @@ pub fn router(control: Arc<dyn Control>, stop: CancellationToken) -> Router {
         .route("/v1/projects/{name}/backup", get(backup))
         .fallback(async || no_such_route())
         .method_not_allowed_fallback(async || no_such_method())
+        .layer(middleware::from_fn_with_state(shared.clone(), count))
         .with_state(shared)
+}
+
+async fn count(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let verb = verb(request.uri().path());
+    let response = next.run(request).await;
+    let class = match response.status().as_u16() {
+        200..300 => "2xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    };
+    shared.control.answered(verb, class);
+    response
+}
+
+/// The last word of a route; whatever else is asked for is `other`, so that there are not more of them than routes.
+fn verb(path: &str) -> &'static str {
+    const VERBS: [&str; 18] = [
+        "status", "health", "events", "reload", "metrics", "source", "target", "sync", "pause", "resume", "accept",
+        "retry", "resolve", "reset", "plan", "items", "backup", "projects",
+    ];
+    let mut parts = path.trim_matches('/').rsplit('/');
+    let (last, above) = (parts.next().unwrap_or_default(), parts.next());
+    let word = if above == Some("projects") { "projects" } else { last };
+    VERBS.into_iter().find(|verb| *verb == word).unwrap_or("other")
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {

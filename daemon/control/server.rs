@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -48,6 +48,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const BUFFER_MAX_BYTES: usize = 32 * 1024;
 /// Requests in hand at the stop get this long; the service's own stop limit is longer.
 pub const FINISH_TIME: Duration = Duration::from_secs(2);
+/// Without any connection the loop goes around this often, as a sign of life.
+const ROUND: Duration = Duration::from_secs(1);
 /// After a failed accept (no file descriptor left): long enough not to spin, short enough not to be noticed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -66,9 +68,10 @@ pub async fn serve(
         path: "the control socket".into(),
         source,
     })?;
-    let mut clients = Clients::new(router(control, stop.clone()), stop.clone());
+    let mut clients = Clients::new(router(control.clone(), stop.clone()), stop.clone());
     let mut failing = false;
     loop {
+        control.accepting(Instant::now() + 2 * ROUND);
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -77,6 +80,7 @@ pub async fn serve(
                 continue;
             }
             accepted = socket.accept() => accepted,
+            () = tokio::time::sleep(ROUND) => continue,
         };
         match accepted {
             Ok((stream, _)) => clients.welcome(stream),

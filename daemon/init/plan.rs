@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::directory::{self, Found, NewDirectory};
 use super::request::{Request, Side};
-use crate::names::printable;
+use super::unit::Needs;
+use crate::names::{ProjectName, printable};
 use crate::project::label_config::LabelConfig;
 use crate::settings::check::{self, Report};
 use crate::settings::file::{self, Origin, Raw, RawProject, Table};
@@ -65,6 +66,10 @@ fn written_path(raw: &Raw, request: &Request) -> Option<PathBuf> {
 /// What will be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InitPlan {
+    /// The project.
+    pub name: ProjectName,
+    /// What of the file system it reads and writes.
+    pub needs: Needs,
     /// The project directory.
     pub project_dir: PathBuf,
     /// It is to be made; `None`: it is there and left as it is.
@@ -93,7 +98,16 @@ pub fn plan_init(request: &Request, seen: &Seen) -> Result<InitPlan, Vec<Problem
         return Err(report.problems);
     }
     let settings_file = request.settings_file();
+    let local = |side: &Option<Side>| {
+        let setting = side.as_ref()?.settings.iter().find(|setting| setting.key == "path")?;
+        let value: toml::Table = format!("path = {}", setting.toml).parse().ok()?;
+        Some(PathBuf::from(value.get("path")?.as_str()?))
+    };
+    let written = [Some(seen.project_dir.clone()), local(&request.target)].into_iter().flatten().collect();
+    let needs = Needs { written, read: local(&request.source).into_iter().collect() };
     Ok(InitPlan {
+        name: request.name.clone(),
+        needs,
         project_dir: seen.project_dir.clone(),
         directory,
         settings_file,

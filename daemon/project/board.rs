@@ -4,11 +4,12 @@
 //! Not here: deciding what the state is worth (`run` says it).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::UnixMillis;
 use crate::control::api::{Hold, Item, Progress, ProjectStatus, Reason, State};
 use crate::names::Key;
+use crate::pulse::Pulse;
 use crate::sync::select::Skip;
 
 /// What a project is doing.
@@ -16,6 +17,8 @@ use crate::sync::select::Skip;
 pub struct Board {
     /// Held for a copy or a field, never across a wait.
     inner: Mutex<Inner>,
+    source: Arc<Pulse>,
+    target: Arc<Pulse>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +45,16 @@ impl Board {
     /// Of a project that has not looked yet.
     pub fn new(name: &str, path: &str, now: UnixMillis) -> Self {
         let status = ProjectStatus { name: name.to_owned(), path: path.to_owned(), since: now, ..Default::default() };
-        Self { inner: Mutex::new(Inner { status, ..Default::default() }) }
+        let inner = Mutex::new(Inner { status, ..Default::default() });
+        Self { inner, source: Arc::default(), target: Arc::default() }
+    }
+
+    /// The sign of life of a direction's loop.
+    pub fn pulse(&self, direction: Direction) -> &Arc<Pulse> {
+        match direction {
+            Direction::Source => &self.source,
+            Direction::Target => &self.target,
+        }
     }
 
     /// Now.
@@ -146,8 +158,9 @@ impl Board {
         self.update(now, |status| status.holds = holds);
     }
 
-    /// How far a look is; `None`: over.
+    /// How far a look is; `None`: over. Either way the loop got further.
     pub fn progress(&self, direction: Direction, progress: Option<Progress>) {
+        self.pulse(direction).beat();
         let mut inner = self.lock();
         let status = &mut inner.status;
         match direction {

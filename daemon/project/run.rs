@@ -20,6 +20,7 @@ use super::wakes::{SourceWake, TargetWake, Wakes};
 use crate::clock::UnixMillis;
 use crate::control::api::{Poll, ProjectStatus};
 use crate::events::{Happened, Level};
+use crate::pulse::Lifetime;
 
 /// How long a cycle in hand may go on after the stop: longer ones are looks, which change nothing.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -52,6 +53,8 @@ pub struct Loop {
 pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
     let mut road = SourceRoad::new(this.shared.clone());
     let mut pacing = Pacing::new(Direction::Source, this.shared.clone());
+    let pulse = this.shared.board.pulse(Direction::Source).clone();
+    let _runs = Lifetime(&pulse);
     let mut far = true;
     loop {
         let force = this.in_force.borrow_and_update().clone();
@@ -64,17 +67,20 @@ pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
             pacing.end(begun, far, interval, result)?;
         }
         if force.paused {
+            pulse.rest(None);
             let Some(()) = changed(&mut this).await else { return Ok(()) };
             far = true;
             continue;
         }
         let next_near = Instant::now() + this.shared.pace.rescan;
         let near_at = road.wake_at().unwrap_or(next_near).min(next_near);
+        let wake_at = pacing.due_at(force.source.is_some()).min(near_at);
+        pulse.rest(Some(wake_at));
         far = tokio::select! {
             () = this.stop.cancelled() => return Ok(()),
             wake = this.wakes.source() => wake == SourceWake::Far,
             changed = this.in_force.changed() => { if changed.is_err() { return Ok(()) } true }
-            () = tokio::time::sleep_until(pacing.due_at(force.source.is_some()).min(near_at).into()) => pacing.is_due(),
+            () = tokio::time::sleep_until(wake_at.into()) => pacing.is_due(),
         };
     }
 }
@@ -83,6 +89,8 @@ pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
 pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
     let mut road = TargetRoad::new(this.shared.clone());
     let mut pacing = Pacing::new(Direction::Target, this.shared.clone());
+    let pulse = this.shared.board.pulse(Direction::Target).clone();
+    let _runs = Lifetime(&pulse);
     let mut look = Look::Full;
     loop {
         let force = this.in_force.borrow_and_update().clone();
@@ -97,6 +105,7 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
             pacing.end(begun, full, Some(side.settings.poll_interval), result)?;
         }
         if force.paused {
+            pulse.rest(None);
             let Some(()) = changed(&mut this).await else { return Ok(()) };
             look = Look::Full;
             continue;
@@ -105,6 +114,7 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
         let local_at = road.wake_at().unwrap_or(next_local).min(next_local);
         let due_at = pacing.due_at(force.target.is_some());
         let wake_at = if pacing.failures > 0 { due_at } else { due_at.min(local_at) };
+        pulse.rest(Some(wake_at));
         look = loop {
             let next = tokio::select! {
                 () = this.stop.cancelled() => return Ok(()),
@@ -185,6 +195,7 @@ impl Pacing {
     }
 
     fn begin(&self, far: bool) -> Begun {
+        self.shared.board.pulse(self.direction).begin();
         let at = self.shared.now();
         if far {
             let direction = self.direction;
@@ -214,17 +225,23 @@ impl Pacing {
         match &reason {
             Some(reason) => {
                 self.failures += 1;
+                // Told ones are counted where they are told.
+                if fatal || self.told.as_ref() == Some(&reason.code) {
+                    self.shared.events.meters().error(&reason.code);
+                }
                 // Told once per change, then counted (promise 92); what stops the project is told by its host.
                 if !fatal && self.told.as_ref() != Some(&reason.code) {
                     let text = format!("{}; {}", reason.message, reason.hint);
-                    self.shared.tell(Happened::new(Level::Warning, "cycle_failed", text).error(&reason.code));
+                    let failed = Happened::new(Level::Warning, "cycle_failed", text).error(&reason.code);
+                    self.shared.tell(failed.bucket(self.bucket().as_deref()).took(begun.instant.elapsed()));
                     self.told = Some(reason.code.clone());
                 }
             }
             None => {
                 if far && self.told.take().is_some() {
                     let text = format!("{} goes on after {} failures", self.name(), self.failures);
-                    self.shared.tell(Happened::new(Level::Notice, "cycle_recovered", text));
+                    let recovered = Happened::new(Level::Notice, "cycle_recovered", text);
+                    self.shared.tell(recovered.bucket(self.bucket().as_deref()).took(begun.instant.elapsed()));
                 }
                 if far {
                     self.failures = 0;
@@ -239,11 +256,29 @@ impl Pacing {
             };
             self.due = Instant::now() + wait;
         }
+        self.count(&begun, far, reason.is_some());
         self.publish(&begun, far, reason);
         match result {
             Err(error) if fatal => Err(error),
             Err(_) | Ok(()) => Ok(()),
         }
+    }
+
+    fn count(&self, begun: &Begun, far: bool, failed: bool) {
+        if !far && !failed {
+            return;
+        }
+        let direction = match self.direction {
+            Direction::Source => "source",
+            Direction::Target => "target",
+        };
+        let result = match (failed, self.shared.board.status().holds.is_empty()) {
+            (true, _) => "error",
+            (false, false) => "held",
+            (false, true) => "ok",
+        };
+        let took = begun.instant.elapsed();
+        self.shared.events.meters().poll(self.shared.name.as_str(), direction, result, took);
     }
 
     fn publish(&self, begun: &Begun, far: bool, reason: Option<crate::control::api::Reason>) {
@@ -274,6 +309,15 @@ impl Pacing {
                 None => {}
             }
         });
+    }
+
+    /// Where this side is, as the status says it.
+    fn bucket(&self) -> Option<String> {
+        let status = self.shared.board.status();
+        match self.direction {
+            Direction::Source => status.source.map(|source| source.url),
+            Direction::Target => status.target.map(|target| target.url),
+        }
     }
 
     fn name(&self) -> &'static str {

@@ -244,6 +244,7 @@ impl SourceRoad {
 
     async fn apply_batch(&mut self, origin: i64, actions: Vec<TaskAction>) -> Result<(), CycleError> {
         let (shared, tasks) = (self.shared.clone(), self.tasks.clone());
+        let bucket = self.shared.board.status().source.map(|source| source.url);
         blocking(move || {
             shared.ledger.reserve(origin, &actions)?;
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,6 +252,7 @@ impl SourceRoad {
                 let level = if matches!(action, TaskAction::Quarantine { .. }) { Level::Warning } else { Level::Info };
                 let mut happened =
                     Happened::new(level, action.kind(), action.to_string()).key(action.key()).task(action.id());
+                happened = happened.bucket(bucket.as_deref());
                 if let TaskAction::Quarantine { reason, .. } = action {
                     happened = happened.error(reason);
                 }

@@ -417,5 +417,6 @@ fn happened(receipt: &CompletionWrite, action: &CompletionAction, side: &TargetS
         _ => Level::Info,
     };
     let happened = Happened::new(level, action.kind(), action.line(id)).task(Some(id)).key(&side.key(id));
+    let happened = happened.bucket(Some(side.store.root()));
     Some(if receipt.reason.is_empty() { happened } else { happened.error(&receipt.reason) })
 }

@@ -8,6 +8,7 @@ use std::iter::Peekable;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::board::Direction;
 use super::error::CycleError;
 use super::files::{FileErrorKind, Fingerprint, Rest, Settler};
 use super::ledger::{CompletionRow, Ledger, Reader};
@@ -186,6 +187,7 @@ impl Walk<'_> {
         print: Option<Fingerprint>,
         remote: Remote,
     ) -> Result<(), CycleError> {
+        self.shared.board.pulse(Direction::Target).beat();
         let local = self.local(id, row.as_ref(), print);
         self.seen.count(id, row.as_ref(), &local, &remote);
         let recorded = row.as_ref().map(|row| &row.recorded);

@@ -147,6 +147,15 @@ pub enum StoreSettings {
 }
 
 impl StoreSettings {
+    /// `s3`, `gcs`, `local`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::S3(_) => "s3",
+            Self::Gcs(_) => "gcs",
+            Self::Local { .. } => "local",
+        }
+    }
+
     /// The root as it stands in URLs: `s3://bucket`, `gs://bucket`, `file:///dir`.
     pub fn root(&self) -> String {
         match self {

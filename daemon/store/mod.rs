@@ -11,6 +11,7 @@ pub mod gcs;
 pub mod listing;
 pub mod local;
 pub mod memory;
+pub mod metered;
 pub mod remedy;
 pub mod s3;
 mod sorting;

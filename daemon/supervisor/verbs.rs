@@ -1,7 +1,7 @@
 //! What `lsctl` asks, answered by the supervisor.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -74,6 +74,14 @@ impl Control for Arc<Supervisor> {
 
     fn metrics(&self) -> String {
         super::metrics::text(&self.status())
+    }
+
+    fn accepting(&self, until: Instant) {
+        self.control.rest(Some(until));
+    }
+
+    fn answered(&self, verb: &'static str, class: &'static str) {
+        self.events.meters().control(verb, class);
     }
 
     fn events(&self) -> EventFeed {
@@ -352,7 +360,7 @@ impl Supervisor {
             .map_err(|problems| invalid("the change has problems; nothing was changed", problems))?;
         next.generation += 1;
         let changes = diff(&shown(&before, project)?, &shown(&next, project)?);
-        let force = self.in_force(project, &next, &running.in_force.borrow().clone());
+        let force = self.in_force(project, &running.board, &next, &running.in_force.borrow().clone());
         let (plan, plan_error) = match (opened(&running), force.source) {
             (Ok(shared), Some(side)) => match tokio::time::timeout(PLAN_WITH_CHANGE, look_ahead(shared, side)).await {
                 Ok(Ok(plan)) => (Some(plan), None),

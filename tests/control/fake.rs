@@ -179,6 +179,8 @@ pub fn event(seq: u64, project: &str, message: &str) -> Event {
         message: message.into(),
         key: None,
         task: None,
+        bucket: None,
+        duration_usec: None,
         error: None,
         actor: None,
     }

@@ -197,6 +197,8 @@ fn events() -> Vec<Event> {
         message,
         key: None,
         task: None,
+        bucket: None,
+        duration_usec: None,
         error: None,
         actor: None,
     };

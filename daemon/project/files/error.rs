@@ -74,7 +74,11 @@ impl FileErrorKind {
     fn remedy(self) -> &'static str {
         match self {
             Self::DiskFull => "free space (or inodes, or quota) on this file system; labelsync goes on by itself",
-            Self::ReadOnly => "remount the file system for writing, or let the unit write there (ReadWritePaths=)",
+            Self::ReadOnly => {
+                "with systemd: let the unit write there by a drop-in, which `labelsyncd init` writes \
+                 (/etc/systemd/system/labelsyncd.service.d/PROJECT.conf: [Service], ReadWritePaths=DIRECTORY), then \
+                 `systemctl daemon-reload && systemctl restart labelsyncd`; else remount the file system for writing"
+            }
             Self::TooManyFiles => "raise LimitNOFILE= of the service",
             Self::PermissionDenied => "give the daemon's user access to this path",
             Self::NotAFile => "replace it with a plain file (a plain directory); links are never followed",
