@@ -73,7 +73,7 @@ impl Control for Arc<Supervisor> {
     }
 
     fn metrics(&self) -> String {
-        super::metrics::text(&self.status())
+        super::metrics::text(&self.status(), self.events.meters())
     }
 
     fn accepting(&self, until: Instant) {

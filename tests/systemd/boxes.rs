@@ -217,27 +217,24 @@ impl SystemBox {
         serde_json::from_str::<Value>(&text).expect("JSON")["projects"][0].clone()
     }
 
+    /// Waits until `cats` is in this state.
+    pub fn until_status_is(&self, state: &str) {
+        until(state, PATIENCE, || (self.status()["state"] == state).then_some(()));
+    }
+
+    /// Waits until `cats` has this many completions in step and none on the way.
+    pub fn until_in_step(&self, count: u64) {
+        let is = |status: &Value| status["target"]["in_step"] == count && status["target"]["pending"] == 0;
+        let reached = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until("in step", PATIENCE, || is(&self.status()).then_some(()));
+        }));
+        assert!(reached.is_ok(), "{}{}", self.run("lsctl status").out, self.log());
+    }
+
     /// Entries of the journal that match, as JSON.
     pub fn journal(&self, matches: &str) -> Vec<Value> {
         let text = self.ok(&format!("journalctl --sync; journalctl -o json --all --no-pager {matches}"));
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-    }
-
-    /// PID of the daemon as the machine outside sees it.
-    pub fn outer_pid(&self) -> u32 {
-        let inner = self.show("MainPID");
-        // The last number of NSpid is the one inside the box.
-        let found = std::fs::read_dir("/proc").expect("read").filter_map(|entry| {
-            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-            let same = numbers.split_whitespace().next_back() == Some(inner.as_str());
-            let ours = same
-                && std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok()
-                    == std::fs::read_link(format!("/proc/{}/ns/pid", self.pid1)).ok();
-            ours.then_some(pid)
-        });
-        found.last().expect("the daemon runs")
     }
 }
 
