@@ -107,7 +107,7 @@ fn check(loaded: &Loaded, state_dir: &Path) -> ExitCode {
     for note in &notes {
         let _gone = writeln!(out, "warning: {}: {}\n  hint: {}", note.path, note.message, note.remedy);
     }
-    let _gone = writeln!(out, "settings are good: {} projects", loaded.settings.projects.len());
+    let _gone = writeln!(out, "settings are good: projects: {}", loaded.settings.projects.len());
     ExitCode::SUCCESS
 }
 
@@ -147,7 +147,7 @@ async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
         }
     };
     supervisor::started(&events, count);
-    notify(&[NotifyState::Ready, NotifyState::Status(&format!("{count} projects"))]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("projects: {count}"))]);
     let watchdog = systemd::watchdog_time(std::env::var("WATCHDOG_USEC").ok(), std::env::var("WATCHDOG_PID").ok());
     if let Some(time) = watchdog {
         tokio::spawn(feed_watchdog(supervisor.clone(), events.clone(), time));

@@ -215,7 +215,8 @@ impl Supervisor {
                 changed += 1;
             }
         }
-        let mut text = format!("settings read again: {started} projects started, {stopped} stopped, {changed} changed");
+        let mut text =
+            format!("settings read again: projects: {started} started, {stopped} stopped, {changed} changed");
         if before.settings.daemon != next.settings.daemon {
             text.push_str("; [daemon] needs a restart");
         }
@@ -431,6 +432,6 @@ fn open_state_dir(path: &Path) -> Result<(Lock, String), StartError> {
 
 /// For the log, once, when everything has started.
 pub fn started(events: &EventLog, projects: usize) {
-    let text = format!("labelsyncd {} started, {projects} projects", env!("CARGO_PKG_VERSION"));
+    let text = format!("labelsyncd {} started, projects: {projects}", env!("CARGO_PKG_VERSION"));
     events.tell(None, Happened::new(Level::Notice, "started", text));
 }

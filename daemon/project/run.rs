@@ -21,6 +21,7 @@ use crate::clock::UnixMillis;
 use crate::control::api::{Poll, ProjectStatus};
 use crate::events::{Happened, Level};
 use crate::pulse::Lifetime;
+use crate::sync::pace::next_poll;
 
 /// How long a cycle in hand may go on after the stop: longer ones are looks, which change nothing.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -251,7 +252,7 @@ impl Pacing {
         if far || reason.is_some() {
             let wait = match (&reason, interval) {
                 (Some(_), _) => self.shared.pace.retry(self.failures, jitter(begun.at)),
-                (None, Some(interval)) => interval,
+                (None, Some(interval)) => next_poll(interval, begun.instant.elapsed()),
                 (None, None) => self.shared.pace.rescan,
             };
             self.due = Instant::now() + wait;

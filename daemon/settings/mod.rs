@@ -98,7 +98,7 @@ pub struct SourceSettings {
     pub create_local_copy: bool,
     /// Whether tasks point to the bucket or to the copy as Label Studio serves it.
     pub blob_url: BlobUrl,
-    /// Time between two listings.
+    /// A listing begins this often; see [`crate::sync::pace::next_poll`].
     pub poll_interval: Duration,
     /// What happens to the task of an object that is gone.
     pub on_removed: OnRemoved,
@@ -128,7 +128,7 @@ pub struct TargetSettings {
     pub create_local_copy: bool,
     /// What happens to the object when the local completions are deleted.
     pub on_deleted: OnDeleted,
-    /// Time between two listings of the target.
+    /// A listing of the target begins this often.
     pub poll_interval: Duration,
 }
 

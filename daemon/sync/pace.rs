@@ -54,9 +54,24 @@ impl Pace {
     }
 }
 
+/// How long to wait after a poll that took `took`. Polls begin every `interval`; one that takes long is followed by a
+/// pause as long as itself, or the interval where that is shorter: a huge bucket is not listed without end.
+pub fn next_poll(interval: Duration, took: Duration) -> Duration {
+    interval.saturating_sub(took).max(took.min(interval))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn polls_begin_every_interval_and_never_without_a_pause() {
+        let next = |interval, took| next_poll(Duration::from_secs(interval), Duration::from_secs(took)).as_secs();
+        assert_eq!(next(30, 0), 30);
+        assert_eq!(next(30, 10), 20);
+        assert_eq!(next(30, 20), 20);
+        assert_eq!(next(30, 600), 30);
+    }
 
     #[test]
     fn l52_retries_are_bounded_and_spread() {

@@ -27,7 +27,7 @@ pub fn l56_a_reload_takes_a_good_file_and_refuses_a_bad_one() {
     rig.settings(&rig.local_project("cats", ".*"));
     rig.signal(Signal::HUP);
     rig.until_tasks(2);
-    until_said(&rig, "settings read again: 0 projects started, 0 stopped, 1 changed");
+    until_said(&rig, "settings read again: projects: 0 started, 0 stopped, 1 changed");
 
     // Bad: the old ones stay, and every problem is said.
     rig.settings(&(rig.local_project("cats", "(") + "on_deletedd = \"keep\"\n"));
@@ -48,7 +48,7 @@ pub fn l56_a_reload_takes_a_good_file_and_refuses_a_bad_one() {
     assert_eq!(rig.tasks().len(), 2, "the old settings are in force");
 
     rig.settings(&rig.local_project("cats", r".*\.jpg"));
-    assert_eq!(rig.ok(&["reload"]), "settings read again: 0 projects started, 0 stopped, 1 changed\n");
+    assert_eq!(rig.ok(&["reload"]), "settings read again: projects: 0 started, 0 stopped, 1 changed\n");
     rig.until_tasks(1);
     assert_eq!(rig.tasks().keys().next(), Some(&1), "under its old id");
     assert_eq!(rig.pid(), pid);
@@ -61,14 +61,14 @@ pub fn a_reload_starts_and_stops_projects() {
     rig.project("dogs", IMAGE_CONFIG);
     let both = rig.local_project("cats", ".*") + &rig.local_project("dogs", ".*").replace("\"done\"", "\"dogs\"");
     rig.settings(&both);
-    assert_eq!(rig.ok(&["reload"]), "settings read again: 1 projects started, 0 stopped, 0 changed\n");
+    assert_eq!(rig.ok(&["reload"]), "settings read again: projects: 1 started, 0 stopped, 0 changed\n");
     until("the second project's tasks", PATIENCE, || (tasks_of(&rig.path("dogs")).len() == 2).then_some(()));
     let which = rig.lsctl(&["pause"]);
     assert_eq!(which.code, 2);
     assert!(which.err.contains("cats, dogs"), "{}", which.err);
 
     rig.settings(&rig.local_project("cats", ".*"));
-    assert_eq!(rig.ok(&["reload"]), "settings read again: 0 projects started, 1 stopped, 0 changed\n");
+    assert_eq!(rig.ok(&["reload"]), "settings read again: projects: 0 started, 1 stopped, 0 changed\n");
     assert_eq!(rig.lsctl(&["status", "dogs"]).code, 2);
     rig.put("c.png", "a picture");
     rig.until_tasks(3);

@@ -52,7 +52,7 @@ pub fn l81_ready_comes_although_the_bucket_is_down() {
         rig.spawn();
         let ready = told.next();
         assert!(!rig.is_over());
-        assert!(ready.lines().any(|line| line == "READY=1") && ready.contains("STATUS=1 projects"), "{ready}");
+        assert!(ready.lines().any(|line| line == "READY=1") && ready.contains("STATUS=projects: 1"), "{ready}");
         assert_eq!(rig.lsctl(&["version"]).code, 0, "ready means that it answers");
         if abstract_name {
             continue;
@@ -72,7 +72,7 @@ pub fn l81_ready_comes_although_the_bucket_is_down() {
 /// Promise 84: in one datagram; READY=1 also when the new settings are bad.
 fn reloads(rig: &Rig, told: &Told) {
     for (regex, status) in [
-        ("a.*", "settings read again: 0 projects started, 0 stopped, 1 changed"),
+        ("a.*", "settings read again: projects: 0 started, 0 stopped, 1 changed"),
         ("(", "1 problems in the settings: the old ones stay in force"),
     ] {
         rig.settings(&settings(rig, regex));

@@ -61,7 +61,7 @@ pub fn check_reads_and_changes_nothing() {
     let config = rig.config().display().to_string();
     let good = Ran::of(&mut rig.labelsyncd(&["--config", &config, "--check"]));
     assert_eq!((good.code, good.err.as_str()), (0, ""));
-    assert!(good.out.ends_with("settings are good: 1 projects\n"), "{}", good.out);
+    assert!(good.out.ends_with("settings are good: projects: 1\n"), "{}", good.out);
     assert_eq!(std::fs::read_dir(rig.path("state")).expect("there").count(), 0);
     assert!(!rig.path("cats/labelsync.json").exists());
 
@@ -163,7 +163,7 @@ pub fn init_then_check_then_run() {
     let all = ["--config", &config, "--socket", &socket, "--state-dir", &state];
     let checked = Ran::of(rig.labelsyncd(&all).arg("--check"));
     assert_eq!((checked.code, checked.err.as_str()), (0, ""), "{}", checked.out);
-    assert!(checked.out.contains("settings are good: 1 projects"), "{}", checked.out);
+    assert!(checked.out.contains("settings are good: projects: 1"), "{}", checked.out);
 
     rig.spawn_with(&all);
     rig.until_answer();
