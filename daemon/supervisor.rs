@@ -4,6 +4,7 @@
 //! file at a reload, changes nothing.
 //! Not here: what a project does (`project::host`), the socket (`control::server`), signals (`main`).
 
+mod doctor;
 mod metrics;
 mod verbs;
 

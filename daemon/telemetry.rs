@@ -22,11 +22,13 @@ use crate::settings::LogFormat;
 /// The journal, where events go there.
 static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
+/// What is logged where nobody asks for more. What the SDK has to say of requests is said once by us, and it would quote
+/// answers.
+const OURS: &str = "info,aws_config=error,aws_runtime=error,aws_smithy_runtime=off";
+
 /// Starts the log. `filter`: as `RUST_LOG` is written; ours is `info`.
 pub fn start(format: LogFormat, filter: Option<&str>) {
-    let filter = filter
-        .and_then(|text| EnvFilter::try_new(text).ok())
-        .unwrap_or_else(|| EnvFilter::new("info,aws_config=error,aws_runtime=error"));
+    let filter = filter.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(OURS));
     let registry = tracing_subscriber::registry().with(filter);
     let stderr = std::io::stderr;
     let text =

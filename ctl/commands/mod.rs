@@ -5,6 +5,7 @@
 
 mod accept;
 mod backup;
+mod check;
 mod events;
 mod health;
 mod list;
@@ -23,6 +24,7 @@ mod shell_completion;
 mod show;
 mod status;
 mod sync;
+mod verify;
 mod version;
 mod words;
 
@@ -77,6 +79,10 @@ pub enum Command {
     Retry(retry::Args),
     /// Rebuild a damaged ledger without changing an id
     Repair(repair::Args),
+    /// Look at everything the project needs, step by step, each finding with its remedy
+    Check(check::Args),
+    /// Compare every pushed completion with the target
+    Verify(verify::Args),
     /// What happened, one line each
     Events(events::Args),
     /// A consistent copy of a project's ledger
@@ -111,6 +117,8 @@ impl Command {
             Self::List(args) => list::run(session, args).await,
             Self::Retry(args) => retry::run(session, args).await,
             Self::Repair(args) => repair::run(session, args).await,
+            Self::Check(args) => check::run(session, args).await,
+            Self::Verify(args) => verify::run(session, args).await,
             Self::Events(args) => events::run(session, args).await,
             Self::Backup(args) => backup::run(session, args).await,
             Self::Reload => reload::run(session).await,

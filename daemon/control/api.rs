@@ -3,12 +3,16 @@
 //! Promise: a documented, stable shape: fields may be added, none is renamed or removed; unknown fields are ignored.
 //! Not here: logic.
 
+mod doctor;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
 use crate::settings::Problem;
+
+pub use self::doctor::{CheckBody, CheckReport, Finding, Outcome, VerifyReport};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,7 +11,10 @@ mod stall;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use self::api::{Changed, Done, Event, Health, ItemState, Items, Keep, PlanView, Refusal, Shown, Status, SyncTicket};
+use self::api::{
+    Changed, CheckReport, Done, Event, Health, ItemState, Items, Keep, PlanView, Refusal, Shown, Status, SyncTicket,
+    VerifyReport,
+};
 use crate::names::ProjectName;
 use crate::settings::{SourcePatch, TargetPatch};
 
@@ -72,6 +75,10 @@ pub trait Control: Send + Sync + 'static {
     async fn reset(&self, project: &ProjectName, keys: Vec<String>, actor: Actor) -> Result<Changed, Refusal>;
     /// What the next cycle would do.
     async fn plan(&self, project: &ProjectName) -> Result<PlanView, Refusal>;
+    /// Looks at everything a project needs, step by step; `origin`: where browsers load Label Studio from.
+    async fn check(&self, project: &ProjectName, origin: Option<String>) -> Result<CheckReport, Refusal>;
+    /// Compares every pushed completion with the target.
+    async fn verify(&self, project: &ProjectName) -> Result<VerifyReport, Refusal>;
     /// Look now.
     async fn sync(&self, project: &ProjectName) -> Result<SyncTicket, Refusal>;
     /// Stop looking and pushing, durably.

@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{
-    AcceptBody, Changed, Done, Health, ItemState, Items, KeysBody, PlanView, Refusal, ResolveBody, Shown, Status,
-    SyncTicket,
+    AcceptBody, Changed, CheckBody, CheckReport, Done, Health, ItemState, Items, KeysBody, PlanView, Refusal,
+    ResolveBody, Shown, Status, SyncTicket, VerifyReport,
 };
 use super::feed::{self, Guard, Wanted};
 use super::reply::{Asked, Meant, Refused, Said, broken, named, no_such_method, no_such_route};
@@ -56,6 +56,8 @@ pub fn router(control: Arc<dyn Control>, stop: CancellationToken) -> Router {
         .route("/v1/projects/{name}/source", get(show_source).patch(set_source))
         .route("/v1/projects/{name}/target", get(show_target).patch(set_target))
         .route("/v1/projects/{name}/sync", post(sync))
+        .route("/v1/projects/{name}/check", post(check))
+        .route("/v1/projects/{name}/verify", post(verify))
         .route("/v1/projects/{name}/pause", post(pause))
         .route("/v1/projects/{name}/resume", post(resume))
         .route("/v1/projects/{name}/accept", post(accept))
@@ -183,6 +185,18 @@ async fn reset(
 
 async fn plan(State(shared): State<Arc<Shared>>, Meant(project): Meant) -> Answer<PlanView> {
     Ok(Json(shared.control.plan(&project).await?))
+}
+
+async fn check(
+    State(shared): State<Arc<Shared>>,
+    Meant(project): Meant,
+    Said(body): Said<CheckBody>,
+) -> Answer<CheckReport> {
+    Ok(Json(shared.control.check(&project, body.origin).await?))
+}
+
+async fn verify(State(shared): State<Arc<Shared>>, Meant(project): Meant) -> Answer<VerifyReport> {
+    Ok(Json(shared.control.verify(&project).await?))
 }
 
 async fn sync(State(shared): State<Arc<Shared>>, Meant(project): Meant) -> Answer<SyncTicket> {

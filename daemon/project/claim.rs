@@ -33,7 +33,7 @@ impl Owner {
 }
 
 /// What claiming showed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum Claim {
     /// It is ours.
     Ours {
@@ -43,7 +43,7 @@ pub enum Claim {
     /// Somebody else's.
     Foreign(Owner),
     /// The mark cannot be written: pushing goes on, with a warning.
-    Unmarked(String),
+    Unmarked(StoreError),
 }
 
 /// Where the mark of a prefix stands; the prefix with its slash, or empty.
@@ -60,7 +60,7 @@ pub async fn claim(store: &dyn Store, prefix: &str, me: &Owner, take: bool) -> R
     let first = store.put(&key, body.clone(), &Precondition::Absent).await;
     match first {
         Ok(_) | Err(StoreError { kind: StoreErrorKind::PreconditionFailed | StoreErrorKind::OutcomeUnknown, .. }) => {}
-        Err(error) if error.kind == StoreErrorKind::AccessDenied => return Ok(Claim::Unmarked(error.to_string())),
+        Err(error) if error.kind == StoreErrorKind::AccessDenied => return Ok(Claim::Unmarked(error)),
         Err(error) => return Err(error),
     }
     let found = store.get(&key, MARK_MAX_BYTES).await?;

@@ -1,6 +1,7 @@
 //! The near side: a Label Studio project, its ledger, and the loop.
 
 pub mod board;
+pub mod check;
 pub mod claim;
 pub mod copies;
 pub mod deletions;
@@ -32,5 +33,6 @@ pub mod tasks_file;
 pub mod tasks_road;
 mod tasks_seen;
 pub mod validate;
+pub mod verify;
 pub mod wakes;
 pub mod watch;

@@ -81,7 +81,7 @@ pub fn policy(side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, C
 }
 
 /// What a prefix means is the provider's, as Label Studio takes it (C25).
-fn scope(settings: &SourceSettings) -> Scope {
+pub(super) fn scope(settings: &SourceSettings) -> Scope {
     match settings.store {
         StoreSettings::S3(_) | StoreSettings::Local { .. } => Scope::directory(&settings.prefix, settings.recursive),
         StoreSettings::Gcs(_) => Scope::plain(&settings.prefix, settings.recursive),

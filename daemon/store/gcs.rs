@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod client;
 mod error;
+mod look;
 mod page;
 mod path;
 mod upload;

@@ -12,6 +12,7 @@ pub mod listing;
 pub mod local;
 pub mod memory;
 pub mod metered;
+pub mod probe;
 pub mod remedy;
 pub mod s3;
 mod sorting;

@@ -5,8 +5,10 @@
 //! Not here: whole listings (`listing`), what any object means.
 
 mod client;
+mod credentials;
 mod error;
 mod exact;
+mod look;
 mod page;
 
 use std::fmt;

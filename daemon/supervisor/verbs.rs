@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::{Current, Running, Supervisor};
 use crate::control::api::{
-    Changed, Done, Health, Item, ItemState, Items, Keep, PlanView, ProjectStatus, Reason, Refusal, Shown, State,
-    Status, SyncTicket,
+    Changed, CheckReport, Done, Health, Item, ItemState, Items, Keep, PlanView, ProjectStatus, Reason, Refusal, Shown,
+    State, Status, SyncTicket, VerifyReport,
 };
 use crate::control::{Actor, Control, EventFeed};
 use crate::events::{Happened, Level};
@@ -158,6 +158,14 @@ impl Control for Arc<Supervisor> {
         let side = running.in_force.borrow().source.clone();
         let Some(side) = side else { return Err(no_side("no_source", project, "source")) };
         look_ahead(shared, side).await.map_err(|error| refused(&error))
+    }
+
+    async fn check(&self, project: &ProjectName, origin: Option<String>) -> Result<CheckReport, Refusal> {
+        self.look_at(project, origin).await
+    }
+
+    async fn verify(&self, project: &ProjectName) -> Result<VerifyReport, Refusal> {
+        self.compare(project).await
     }
 
     async fn sync(&self, project: &ProjectName) -> Result<SyncTicket, Refusal> {
@@ -333,7 +341,7 @@ impl Control for Arc<Supervisor> {
 }
 
 impl Supervisor {
-    fn running(&self, project: &ProjectName) -> Result<Running, Refusal> {
+    pub(super) fn running(&self, project: &ProjectName) -> Result<Running, Refusal> {
         let missing =
             || Refusal::new("no_such_project", format!("there is no project `{project}`"), "`lsctl status` lists them");
         self.projects().get(project).cloned().ok_or_else(missing)
@@ -428,7 +436,7 @@ fn still_looking(project: &ProjectName) -> Reason {
     }
 }
 
-fn opened(running: &Running) -> Result<Shared, Refusal> {
+pub(super) fn opened(running: &Running) -> Result<Shared, Refusal> {
     let opened = running.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
     opened.ok_or_else(|| {
         let status = running.board.status();
@@ -450,7 +458,7 @@ async fn in_ledger<T: Send + 'static>(
     }
 }
 
-fn refused(error: &CycleError) -> Refusal {
+pub(super) fn refused(error: &CycleError) -> Refusal {
     let reason = error.reason();
     Refusal::new(&reason.code, reason.message, reason.hint)
 }
@@ -460,7 +468,7 @@ fn invalid(message: &str, problems: Vec<Problem>) -> Refusal {
     Refusal { problems, ..Refusal::new("invalid", message, hint) }
 }
 
-fn no_side(code: &str, project: &ProjectName, side: &str) -> Refusal {
+pub(super) fn no_side(code: &str, project: &ProjectName, side: &str) -> Refusal {
     let hint = format!("add [projects.{project}.{side}] to the settings file, then `systemctl reload labelsyncd`");
     Refusal::new(code, format!("{project} has no {side} storage"), hint)
 }

@@ -91,7 +91,8 @@ fn wrong_command_lines_exit_2() {
         "list --state lost",
         "backup",
         "status --color sometimes",
-        "check",
+        "check a b",
+        "verify --all",
         "shell-completion cmd",
     ];
     for line in lines {

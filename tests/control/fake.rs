@@ -256,6 +256,36 @@ impl Control for Fake {
         }
         Ok(self.plan_view(p))
     }
+    async fn check(&self, p: &ProjectName, origin: Option<String>) -> Result<CheckReport, Refusal> {
+        self.note(format!("check {p} {origin:?}"))?;
+        let finding = |step: &str, outcome, code: &str, seen: &str, remedy: &str| Finding {
+            about: "source".into(),
+            step: step.into(),
+            outcome,
+            code: code.into(),
+            seen: seen.into(),
+            remedy: remedy.into(),
+        };
+        let findings = vec![
+            finding("dns", Outcome::Ok, "", "s3.example is known", ""),
+            finding("cors", Outcome::Warn, "cors_missing", "pages may not read", "put this into a file"),
+            finding("list", Outcome::Fail, "access_denied", HOSTILE, "allow `s3:ListBucket`"),
+        ];
+        Ok(CheckReport { project: p.to_string(), outcome: Outcome::Fail, findings })
+    }
+    async fn verify(&self, p: &ProjectName) -> Result<VerifyReport, Refusal> {
+        self.note(format!("verify {p}"))?;
+        let differences = self.items.lock().unwrap().clone();
+        let different = differences.len() as u64;
+        Ok(VerifyReport {
+            project: p.to_string(),
+            checked: 9,
+            same: 9 - different,
+            different,
+            differences,
+            stopped: None,
+        })
+    }
     async fn sync(&self, p: &ProjectName) -> Result<SyncTicket, Refusal> {
         self.note(format!("sync {p}"))?;
         Ok(SyncTicket { source: 4, target: 3 })

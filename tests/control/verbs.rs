@@ -103,6 +103,44 @@ fn show_and_plan() {
 }
 
 #[test]
+fn check_shows_each_step_and_its_remedy() {
+    let daemon = Daemon::start();
+    let ran = daemon.lsctl(&["check", "cats", "--origin", "https://label-studio.example/"]);
+    assert_eq!((ran.code, ran.err.as_str()), (7, ""));
+    assert_snapshot!(ran.out, @r##"
+    cats: 1 ok, 1 to know, 1 failed
+    source
+      ok   dns           s3.example is known
+      warn cors          cors_missing: pages may not read
+           -> put this into a file
+      fail list          access_denied: in/a\n<0>\u{1b}[2J\u{202e}gpj\t.exe\u{9b}31m
+           -> allow `s3:ListBucket`
+    "##);
+    assert_eq!(daemon.fake.take_asked(), ["check cats Some(\"https://label-studio.example\")"]);
+    assert_eq!(daemon.lsctl(&["--json", "check"]).code, 7);
+}
+
+#[test]
+fn verify_ends_with_7_where_something_differs() {
+    let daemon = Daemon::start();
+    assert_eq!(daemon.ok(&["verify"]), "cats: 9 pushed completions compared, 9 the same, 0 different\n");
+    let item = Item {
+        key: Some(HOSTILE.into()),
+        id: Some(7),
+        reason: "target_differs".into(),
+        detail: "the bytes".into(),
+        ..Item::default()
+    };
+    *daemon.fake.items.lock().unwrap() = vec![item];
+    let ran = daemon.lsctl(&["verify", "cats"]);
+    assert_eq!(ran.code, 7);
+    assert_snapshot!(ran.out, @r##"
+    cats: 9 pushed completions compared, 8 the same, 1 different
+      in/a\n<0>\u{1b}[2J\u{202e}gpj\t.exe\u{9b}31m (id 7): target_differs: the bytes
+    "##);
+}
+
+#[test]
 fn verbs_that_do_something_say_so() {
     let daemon = Daemon::start();
     let verbs: [&[&str]; 9] = [

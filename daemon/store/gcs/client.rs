@@ -29,6 +29,9 @@ const GOOGLE: &str = "https://storage.googleapis.com";
 /// Names an emulator, to Google's own libraries too.
 const EMULATOR: &str = "STORAGE_EMULATOR_HOST";
 
+/// Names a file of credentials, to Google's own libraries too.
+const GOOGLE_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+
 /// A connection that is not there after this long does not come: three SYNs go out in this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -125,6 +128,17 @@ impl Reach {
         };
         built.map(Some).map_err(|error| unusable(&asked, &error))
     }
+}
+
+/// Where the credentials are found, in words; Google's own order.
+pub(super) fn origin(settings: &GcsSettings) -> String {
+    if let Some(file) = &settings.credentials_file {
+        return format!("`credentials_file` {}", file.display());
+    }
+    if let Some(file) = std::env::var_os(GOOGLE_FILE) {
+        return format!("{GOOGLE_FILE} {}", Path::new(&file).display());
+    }
+    "gcloud's own file, or the machine's service account".to_owned()
 }
 
 /// The headers that say who asks.

@@ -8,22 +8,21 @@ use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::identity::IdentityCache;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
-use aws_config::provider_config::ProviderConfig;
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
-    RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider, SharedHttpClient,
-    StalledStreamProtectionConfig,
+    RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
 
 use super::super::{StoreError, StoreErrorKind};
+use super::credentials::Fresh;
 use crate::settings::S3Settings;
 
 /// A connection that is not there after this long does not come: three SYNs go out in this time.
@@ -97,7 +96,7 @@ pub(super) async fn build(
     let http = http_client(settings.endpoint.as_deref());
     let region = match found {
         Some(found) => Region::new(found),
-        None => region(settings).await,
+        None => region(settings).await.0,
     };
     let sdk = load(settings, limits, region.clone(), http.clone()).await;
     let Some(credentials) = sdk.credentials_provider() else {
@@ -127,37 +126,41 @@ pub(super) async fn build(
 /// The chain of the AWS tools for everything but endpoints: an endpoint is the settings' alone, so that no
 /// variable of the environment can send signed requests elsewhere or in the clear.
 async fn load(settings: &S3Settings, limits: &S3Limits, region: Region, http: SharedHttpClient) -> SdkConfig {
+    let fresh = Fresh { profile: settings.profile.clone(), region: region.clone(), http: http.clone() };
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .region(region.clone())
-        .http_client(http.clone())
-        .timeout_config(limits.timeouts(0));
+        .region(region)
+        .http_client(http)
+        .timeout_config(limits.timeouts(0))
+        .credentials_provider(fresh);
     if let Some(profile) = &settings.profile {
-        // A profile that the operator names comes before the environment, as with `aws --profile`.
-        loader = loader.profile_name(profile).credentials_provider(profile_credentials(profile, region, http));
+        loader = loader.profile_name(profile);
     }
     loader.load().await
 }
 
-fn profile_credentials(profile: &str, region: Region, http: SharedHttpClient) -> SharedCredentialsProvider {
-    let config = ProviderConfig::without_region().with_region(Some(region)).with_http_client(http);
-    let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build();
-    SharedCredentialsProvider::new(provider)
+/// Where the credentials of these settings come from.
+pub(super) async fn credentials(settings: &S3Settings) -> Fresh {
+    let http = http_client(settings.endpoint.as_deref());
+    Fresh { profile: settings.profile.clone(), region: region(settings).await.0, http }
 }
 
-/// Settings, environment, profile, then the default; instance metadata are not asked: outside of EC2 that
-/// only costs seconds.
-async fn region(settings: &S3Settings) -> Region {
+/// Settings, environment, profile, then the default, and which of these it was; instance metadata are not asked:
+/// outside of EC2 that only costs seconds.
+pub(super) async fn region(settings: &S3Settings) -> (Region, &'static str) {
+    if let Some(region) = &settings.region {
+        return (Region::new(region.clone()), "the setting");
+    }
+    if let Some(region) = EnvironmentVariableRegionProvider::new().region().await {
+        return (region, "the environment");
+    }
     let mut profile = ProfileFileRegionProvider::builder();
     if let Some(name) = &settings.profile {
         profile = profile.profile_name(name);
     }
-    RegionProviderChain::first_try(settings.region.clone().map(Region::new))
-        .or_else(EnvironmentVariableRegionProvider::new())
-        .or_else(profile.build())
-        .or_else(Region::new(DEFAULT_REGION))
-        .region()
-        .await
-        .unwrap_or_else(|| Region::new(DEFAULT_REGION))
+    match profile.build().region().await {
+        Some(region) => (region, "the profile"),
+        None => (Region::new(DEFAULT_REGION), "the default"),
+    }
 }
 
 fn http_client(endpoint: Option<&str>) -> SharedHttpClient {

@@ -47,13 +47,7 @@ fn unsendable(asked: &Asked, error: &(dyn Error + 'static)) -> StoreError {
 
 fn undelivered(asked: &Asked, error: &(dyn Error + 'static), connector: Option<&ConnectorError>) -> StoreError {
     if let Some(credentials) = find::<CredentialsError>(error) {
-        let is_profile = texts(credentials).contains("was not defined");
-        let (kind, detail) = match credentials {
-            CredentialsError::CredentialsNotLoaded(_) if is_profile => {
-                (Kind::Configuration, "the profile is not defined")
-            }
-            credentials => no_credentials(credentials),
-        };
+        let (kind, detail) = no_credentials(credentials);
         return asked.failed(kind, detail);
     }
     if let Some(failed) = asked.undelivered(error) {
@@ -69,8 +63,9 @@ fn undelivered(asked: &Asked, error: &(dyn Error + 'static), connector: Option<&
 }
 
 /// Only which kind of failure: what a credential process or a metadata service said may hold secrets.
-fn no_credentials(error: &CredentialsError) -> (Kind, &'static str) {
+pub(super) fn no_credentials(error: &CredentialsError) -> (Kind, &'static str) {
     match error {
+        error if texts(error).contains("was not defined") => (Kind::Configuration, "the profile is not defined"),
         CredentialsError::CredentialsNotLoaded(_) => (Kind::Auth, "no credentials found"),
         CredentialsError::ProviderTimedOut(_) => (Kind::Auth, "the credentials' provider gave no answer in time"),
         CredentialsError::InvalidConfiguration(_) => {
