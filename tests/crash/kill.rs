@@ -122,7 +122,7 @@ pub fn l35_a_kill_at_any_system_call_loses_nothing() {
 }
 
 /// A number that looks random, the same in every run.
-fn dice(seed: usize) -> u64 {
+pub fn dice(seed: usize) -> u64 {
     let mut x = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x ^= x >> 29;
     x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::bucket::Bucket;
+use crate::support::Server;
 use crate::support::rig::{PATIENCE, Rig, TEXT_CONFIG, completion, until};
 
 /// Between two looks.
@@ -25,6 +28,14 @@ pub struct World {
     completions: BTreeMap<u64, Vec<u8>>,
     /// The regex that was acknowledged last, and one that was asked for.
     regex: (String, Option<String>),
+    far: Option<Far>,
+}
+
+/// Buckets of a server in place of directories.
+struct Far {
+    runtime: tokio::runtime::Runtime,
+    from: Bucket,
+    to: Bucket,
 }
 
 impl World {
@@ -39,13 +50,29 @@ impl World {
         let json = "poll_interval = \"1s\"\nuse_blob_urls = false\n[";
         rig.settings(&rig.local_project("cats", ".*").replace("poll_interval = \"1s\"\n[", json));
         let (seen, objects, completions) = Default::default();
-        Self { rig, seen, objects, completions, regex: (".*".to_owned(), None) }
+        Self { rig, seen, objects, completions, regex: (".*".to_owned(), None), far: None }
+    }
+
+    /// On two buckets of a server that the daemon reaches at `endpoint`; the name of the target's.
+    pub fn behind(server: &Arc<Server>, endpoint: &str) -> (Self, String) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let source = "use_blob_urls = false\nregex = '.*'";
+        let (rig, from, to) = runtime.block_on(crate::bucket::rig(server, TEXT_CONFIG, source));
+        let settings = std::fs::read_to_string(rig.config()).expect("read");
+        std::fs::write(rig.config(), settings.replace(&server.endpoint, endpoint)).expect("written");
+        let (seen, objects, completions, name) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), to.name.clone());
+        let far = Some(Far { runtime, from, to });
+        (Self { rig, seen, objects, completions, regex: (".*".to_owned(), None), far }, name)
     }
 
     /// A new object.
     pub fn put(&mut self, key: &str) {
         let text = format!("the text of {key}");
-        self.rig.put(key, &serde_json::json!({ "text": text }).to_string());
+        let body = serde_json::json!({ "text": text }).to_string();
+        match &self.far {
+            Some(far) => far.runtime.block_on(far.from.put(key, body.into_bytes())),
+            None => self.rig.put(key, &body),
+        }
         self.objects.insert(key.to_owned(), text);
     }
 
@@ -55,6 +82,15 @@ impl World {
         let bytes = completion(id, &data, choice);
         std::fs::write(self.rig.path("cats/completions").join(format!("{id}.json")), &bytes).expect("written");
         self.completions.insert(id, bytes);
+    }
+
+    /// The same, and a power cut does not take it away.
+    pub fn label_durably(&mut self, id: u64, choice: &str) {
+        self.label(id, choice);
+        let dir = self.rig.path("cats/completions");
+        for path in [dir.join(format!("{id}.json")), dir] {
+            std::fs::File::open(path).and_then(|file| file.sync_all()).expect("synced");
+        }
     }
 
     /// Changes the regex; whether that was acknowledged.
@@ -79,9 +115,13 @@ impl World {
         tasks.len()
     }
 
-    fn is_pushed(&self, id: u64) -> bool {
-        let there = std::fs::read(self.rig.path("out/done").join(id.to_string()));
-        there.is_ok_and(|there| self.completions.get(&id) == Some(&there))
+    /// Whether the target holds what was saved last.
+    pub fn is_pushed(&self, id: u64) -> bool {
+        let there = match &self.far {
+            Some(far) => far.runtime.block_on(far.to.get(&format!("done/{id}"))),
+            None => std::fs::read(self.rig.path("out/done").join(id.to_string())).ok(),
+        };
+        there.is_some() && there.as_ref() == self.completions.get(&id)
     }
 
     /// Waits for so many tasks; false when the daemon has ended.
