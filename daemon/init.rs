@@ -4,6 +4,7 @@
 //! nothing; what Label Studio or an operator wrote is never overwritten.
 //! Not here: what settings may say (`settings`), the objects of the bucket.
 
+pub mod adopt;
 pub mod directory;
 pub mod params;
 pub mod plan;
@@ -102,9 +103,19 @@ pub fn run(args: &InitArgs, out: &mut dyn Write) -> i32 {
 /// The same in a named directory: the exit code and what is to be said.
 pub fn run_in(args: &InitArgs, cwd: &Path) -> (i32, String) {
     let mut problems = Vec::new();
-    let Some(request) = Request::of(args, cwd, &mut problems) else {
+    let mut adopted = Vec::new();
+    let filled = if args.adopt {
+        match adopt::fill(args, cwd, &mut adopted) {
+            Ok(filled) => filled,
+            Err(problem) => return (CONFIGURATION, said(&[problem], "error")),
+        }
+    } else {
+        args.clone()
+    };
+    let Some(mut request) = Request::of(&filled, cwd, &mut problems) else {
         return (USAGE, said(&problems, "error"));
     };
+    request.warnings.splice(0..0, adopted);
     let code = if problems.is_empty() { CONFIGURATION } else { USAGE };
     let plan = match plan_init(&request, &look(&request)) {
         Ok(plan) => plan,
@@ -167,5 +178,9 @@ fn done(plan: &InitPlan) -> String {
     let mut text = said(&plan.warnings, "warning");
     text += &format!("project directory {}: {directory}\n", shown(&plan.project_dir));
     text += &format!("settings {}: {settings}\n", shown(&plan.settings_file));
+    if plan.adopts {
+        text += "config.json: Label Studio's storages are local now; it was kept as config.json.before-labelsync\n";
+        text += "Label Studio is started after labelsyncd; `labelsyncd release` is the way back\n";
+    }
     text
 }

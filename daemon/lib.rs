@@ -4,6 +4,7 @@ pub mod clock;
 pub mod control;
 pub mod demo;
 pub mod events;
+pub mod handover;
 pub mod init;
 pub mod meters;
 pub mod names;

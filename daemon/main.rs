@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use labelsync::clock::SystemClock;
 use labelsync::control::server;
 use labelsync::events::{EventLog, Happened, Level};
+use labelsync::handover::release;
 use labelsync::settings::load::Loaded;
 use labelsync::settings::overrides::OverridesStore;
 use labelsync::settings::{self, Problem};
@@ -44,6 +45,8 @@ struct Args {
 enum Command {
     /// Add a project: its settings and, where it is missing, its directory
     Init(Box<init::InitArgs>),
+    /// Hand a project back to Label Studio's own cloud storages, with the same ids
+    Release(release::ReleaseArgs),
     /// See the main job happen, in a temporary directory, without settings or network
     Demo,
 }
@@ -59,6 +62,9 @@ fn main() -> ExitCode {
     match args.command {
         Some(Command::Init(init)) => {
             return ExitCode::from(u8::try_from(init::run(&init, &mut out)).unwrap_or(FAILED));
+        }
+        Some(Command::Release(args)) => {
+            return ExitCode::from(u8::try_from(release::run(&args, &mut out)).unwrap_or(FAILED));
         }
         Some(Command::Demo) => return with_runtime(demo::run(&mut out)),
         None => {}

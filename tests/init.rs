@@ -217,12 +217,11 @@ fn l78_credentials_in_parameters_are_refused_and_not_repeated() {
 fn all_problems_are_said_at_once() {
     let machine = Machine::new();
     machine.write("srv/cats/tasks.json", "{}");
-    let line = "cats --source s3 --target s4 --target-path results --adopt";
+    let line = "cats --source s3 --target s4 --target-path results";
     let said = machine.refused(line, &["--source-params", r#"{"use_blob_urls": "yes"}"#], 2);
     for problem in [
         "error: --source-path: is missing",
         "error: --source-params use_blob_urls: must be true or false",
-        "error: --adopt: is not supported yet",
         "is half a Label Studio project: tasks.json there, config.xml, completions, config.json not",
         "error: projects.cats.source.bucket: is missing",
         "error: projects.cats.target.type: `s4` is no type of storage",

@@ -10,6 +10,8 @@
 mod beside;
 #[path = "label_studio/clauses.rs"]
 mod clauses;
+#[path = "label_studio/handover.rs"]
+mod handover;
 #[path = "label_studio/live.rs"]
 mod live;
 #[path = "label_studio/load.rs"]
@@ -41,6 +43,9 @@ fn main() -> std::process::ExitCode {
         let servers = t.servers();
         let both = move || Ok((installed("0.8.2")?, servers.get(Kind::Moto)?));
         t.test_with("c18_label_studio_0_8_shows_and_fills_a_bucket", both, live::s3);
+        let servers = t.servers();
+        let both = move || Ok((installed("0.8.2.post0")?, servers.get(Kind::Moto)?));
+        t.test_with("c19_adopted_from_label_studios_own_storages_and_released_to_them", both, handover::there_and_back);
         t.test_with("c05_label_studio_0_7_counts_as_labelsync_does", || installed("0.7.5.post1"), live::dense_ids);
         t.test_with("c07_c08_c09_nothing_is_lost_beside_label_studio_0_8", || installed("0.8.2"), load::table);
     })

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::directory::{self, Found, NewDirectory};
 use super::request::{Request, Side};
 use super::unit::Needs;
+use crate::handover;
 use crate::names::{ProjectName, printable};
 use crate::project::label_config::LabelConfig;
 use crate::settings::check::{self, Report};
@@ -78,6 +79,8 @@ pub struct InitPlan {
     pub settings_file: PathBuf,
     /// Its whole new text; `None`: it says so already.
     pub settings_text: Option<String>,
+    /// Label Studio's own cloud storages are set to local.
+    pub adopts: bool,
     /// To be said.
     pub warnings: Vec<Problem>,
 }
@@ -88,10 +91,6 @@ pub struct InitPlan {
 /// Whatever does not fit: the settings, the directory, the label config.
 pub fn plan_init(request: &Request, seen: &Seen) -> Result<InitPlan, Vec<Problem>> {
     let mut report = Report { warnings: request.warnings.clone(), ..Report::default() };
-    if request.adopt {
-        let remedy = "leave it out; stop Label Studio and set its storages to local in its own settings first";
-        report.problems.push(Problem::new("--adopt", "is not supported yet", remedy));
-    }
     let directory = plan_directory(request, seen, &mut report);
     let settings_text = plan_settings(request, seen, &mut report);
     if !report.problems.is_empty() {
@@ -112,6 +111,7 @@ pub fn plan_init(request: &Request, seen: &Seen) -> Result<InitPlan, Vec<Problem
         directory,
         settings_file,
         settings_text,
+        adopts: request.adopt,
         warnings: report.warnings,
     })
 }
@@ -120,6 +120,9 @@ fn plan_directory(request: &Request, seen: &Seen, report: &mut Report) -> Option
     let path = printable(&seen.project_dir.display().to_string()).into_owned();
     let problem = |message: String, remedy: &str| Problem::new(&path, message, remedy);
     let found = match &seen.directory {
+        Found::Missing | Found::Empty if request.adopt => {
+            problem("is no Label Studio project".to_owned(), "name the project to take over with `--project-dir DIR`")
+        }
         Found::Missing | Found::Empty => {
             let label_config = plan_label_config(request, seen, report)?;
             return Some(NewDirectory { path: seen.project_dir.clone(), label_config });
@@ -174,13 +177,13 @@ fn plan_label_config(request: &Request, seen: &Seen, report: &mut Report) -> Opt
 fn warn_of_project(request: &Request, source: Option<&str>, target: Option<&str>, path: &str, report: &mut Report) {
     let sides = [("source", source, request.source.is_some()), ("target", target, request.target.is_some())];
     for (side, cloud, asked) in sides {
-        let (Some(kind), true) = (cloud, asked) else { continue };
+        let (Some(kind), true, false) = (cloud, asked, request.adopt) else { continue };
         let message = format!(
             "Label Studio itself serves the {side} from `{}` (config.json): labelsync holds this side \
              (label_studio_owns_{side})",
             printable(kind)
         );
-        let remedy = "set Label Studio's storage to local in its own settings, then restart it";
+        let remedy = "stop Label Studio and run this with `--adopt`, which takes its ids over and sets it to local";
         report.warnings.push(Problem::new(path, message, remedy));
     }
     if request.label_config.is_some() {
@@ -348,11 +351,14 @@ pub fn apply(plan: &InitPlan) -> Result<(), Problem> {
     if let Some(new) = &plan.directory {
         directory::make(new).map_err(|error| failed(&new.path, "made", error))?;
     }
-    let Some(text) = &plan.settings_text else { return Ok(()) };
-    if let Some(dir) = plan.settings_file.parent() {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(SETTINGS_DIR_MODE).create(dir);
-        made.map_err(|error| failed(dir, "made", error))?;
+    if let Some(text) = &plan.settings_text {
+        if let Some(dir) = plan.settings_file.parent() {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(SETTINGS_DIR_MODE).create(dir);
+            made.map_err(|error| failed(dir, "made", error))?;
+        }
+        atomic::replace(&plan.settings_file, text.as_bytes(), SETTINGS_MODE)
+            .map_err(|error| failed(&plan.settings_file, "written", error))?;
     }
-    atomic::replace(&plan.settings_file, text.as_bytes(), SETTINGS_MODE)
-        .map_err(|error| failed(&plan.settings_file, "written", error))
+    // Last: from now on Label Studio leaves both sides to labelsync.
+    if plan.adopts { handover::to_local(&plan.project_dir) } else { Ok(()) }
 }

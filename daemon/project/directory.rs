@@ -35,7 +35,7 @@ const MAP_MAX_BYTES: u64 = 1 << 30;
 /// A displaced `tasks.json`, read whole.
 const TASKS_MAX_BYTES: u64 = 4 << 30;
 /// `config.json` and the label config.
-const CONFIG_MAX_BYTES: u64 = 16 << 20;
+pub const CONFIG_MAX_BYTES: u64 = 16 << 20;
 /// Entries of `completions/`: ten million completions and as many names that are not ours to judge.
 const COMPLETIONS_MAX_ENTRIES: u64 = 20_000_000;
 

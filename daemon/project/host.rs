@@ -17,7 +17,7 @@ use super::error::{CycleError, blocking};
 use super::files::{Dir, FileErrorKind, IfAbsent, Lock};
 use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify, ledger_path};
 use super::ledger::{HoldRow, Ledger};
-use super::near::{NearError, SourceMap};
+use super::near::{Near, NearError, SourceMap};
 use super::repair::{self, Wish};
 use super::run::{InForce, Loop, run_source, run_target};
 use super::shared::Shared;
@@ -37,6 +37,10 @@ const IDENTITY_EVERY: Duration = Duration::from_secs(2);
 
 /// The loops finish what is in hand within their own grace; this is the end of patience with them.
 const END_GRACE: Duration = Duration::from_secs(10);
+
+/// The ledger's note that the ids of Label Studio's own maps were taken over: `1`, or `released` when these have gone
+/// on without labelsync.
+pub const ADOPTED: &str = "adopted";
 
 /// Everything a project is made of.
 #[derive(Clone)]
@@ -223,7 +227,8 @@ impl Host {
 
     /// At the first start: the ids that Label Studio's own maps have given stay with their keys.
     fn adopt(&self, shared: &Shared) -> Result<(), CycleError> {
-        if shared.ledger.meta("adopted")?.is_some() {
+        // While Label Studio serves the source itself, it still gives ids.
+        if is_adopted(&shared.ledger)? || shared.near.own_storages()?.source {
             return Ok(());
         }
         let force = self.in_force.borrow().clone();
@@ -251,7 +256,7 @@ impl Host {
                     .to_owned(),
             });
         }
-        Ok(shared.ledger.set_meta("adopted", "1")?)
+        Ok(shared.ledger.set_meta(ADOPTED, "1")?)
     }
 
     async fn serve(&self, opened: Opened) -> Result<(), CycleError> {
@@ -272,7 +277,7 @@ impl Host {
         // Whichever ends first ends the other: a project runs whole or not at all.
         let ended = tokio::select! {
             Some(ended) = loops.join_next() => joined(ended),
-            error = watch_identity(opened.directory) => Err(error),
+            error = watch_identity(opened.directory, this.shared.ledger.clone()) => Err(error),
             () = self.repair.come() => Ok(()),
         };
         this.stop.cancel();
@@ -313,12 +318,31 @@ impl Host {
     }
 }
 
+/// Whether the ids of Label Studio's own maps were taken over.
+pub fn is_adopted(ledger: &Ledger) -> Result<bool, CycleError> {
+    Ok(ledger.meta(ADOPTED)?.is_some_and(|adopted| adopted == "1"))
+}
+
+/// No id is given before that.
+pub fn not_adopted() -> CycleError {
+    CycleError::Blocked {
+        code: "ids_not_adopted",
+        message: "the ids that Label Studio's own storages gave are about to be taken over".to_owned(),
+        hint: "nothing: the project is opened again within seconds".to_owned(),
+    }
+}
+
 /// Ends when the directory is not the project's any more, also while nothing else looks at it (promise 8).
-async fn watch_identity(directory: Arc<Directory>) -> CycleError {
+async fn watch_identity(directory: Arc<Directory>, ledger: Arc<Ledger>) -> CycleError {
     loop {
         tokio::time::sleep(IDENTITY_EVERY).await;
-        let directory = directory.clone();
-        let there = blocking(move || Ok(directory.dir().map(drop)?)).await;
+        let (directory, ledger) = (directory.clone(), ledger.clone());
+        let there = blocking(move || {
+            directory.dir()?;
+            // Label Studio has given the source back: its ids are taken over when the project is opened.
+            if !is_adopted(&ledger)? && !directory.own_storages()?.source { Err(not_adopted()) } else { Ok(()) }
+        })
+        .await;
         if let Err(error) = there {
             return error;
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::board::Direction;
 use super::error::{CycleError, blocking};
 use super::files::Fingerprint;
+use super::host::{is_adopted, not_adopted};
 use super::label_config::LabelConfig;
 use super::ledger::HoldRow;
 use super::shared::Shared;
@@ -136,6 +137,10 @@ impl SourceRoad {
                     .to_owned(),
                 hint: "stop Label Studio and run `labelsyncd init --adopt`, or set its source to local".to_owned(),
             });
+        }
+        let ledger = self.shared.ledger.clone();
+        if !blocking(move || is_adopted(&ledger)).await? {
+            return Err(not_adopted());
         }
         let config = self.label_config().await?;
         let looked = self.look(side, &config).await?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::Parser;
+use labelsync::handover::release::ReleaseArgs;
 use labelsync::init::{InitArgs, run_in};
 use labelsync::names::ProjectName;
 use labelsync::settings::{load, load_texts};
@@ -18,6 +19,12 @@ const NO_DAEMON: i32 = 3;
 struct Init {
     #[command(flatten)]
     args: InitArgs,
+}
+
+#[derive(Parser)]
+struct Release {
+    #[command(flatten)]
+    _args: ReleaseArgs,
 }
 
 /// The lines of all `sh` blocks.
@@ -45,7 +52,11 @@ pub fn readme() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
             ["lsctl", rest @ ..] => lsctl(&line, rest),
-            ["labelsyncd", "init", ..] | ["labelsyncd", "--check"] => {}
+            ["labelsyncd", "init", rest @ ..] => drop(Init::try_parse_from([&["init"], rest].concat()).expect(&line)),
+            ["labelsyncd", "release", rest @ ..] => {
+                drop(Release::try_parse_from([&["release"], rest].concat()).expect(&line));
+            }
+            ["labelsyncd", "--check"] | ["sudo", "systemctl", "stop", "labelsyncd"] => {}
             ["cargo", rest @ ..] => cargo(&line, rest),
             ["sudo", "install", rest @ ..] => install(&line, rest),
             ["sudo", "systemctl", "enable", "--now", units @ ..] => units.iter().for_each(|unit| {

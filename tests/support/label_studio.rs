@@ -47,10 +47,17 @@ impl Installed {
 
     /// `label-studio init PROJECT -l CONFIG`.
     pub fn init(&self, project: &Path, label_config: &str) {
+        self.init_with(project, label_config, &[], &[]);
+    }
+
+    /// The same with more words, `--source s3 …`, and variables.
+    pub fn init_with(&self, project: &Path, label_config: &str, more: &[&str], variables: &[(&str, String)]) {
         let config = project.with_extension("config.xml");
         std::fs::write(&config, label_config).expect("written");
         let words = self.words("init", project, &config.display().to_string());
-        let done = Command::new("bash").args(words).stdin(Stdio::null()).output().expect("it starts");
+        let mut command = Command::new("bash");
+        command.args(words).args(more).envs(variables.iter().map(|(name, value)| (*name, value.as_str())));
+        let done = command.stdin(Stdio::null()).output().expect("it starts");
         assert!(done.status.success(), "init: {}", String::from_utf8_lossy(&done.stderr));
     }
 

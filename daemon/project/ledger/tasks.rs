@@ -194,6 +194,17 @@ impl Ledger {
         })
     }
 
+    /// Every id that was ever given, ascending, with its object's URL; `None`: an import, or one that moved away.
+    pub fn all_ids(&self) -> Result<Vec<(TaskId, Option<String>)>, LedgerError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT tasks.id, root || '/' || key FROM tasks LEFT JOIN origins ON origins.id = origin ORDER BY tasks.id",
+            )?;
+            let rows = statement.query_map([], |row| Ok((rows::id(row, 0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
     /// The receipt of a local copy.
     pub fn copied(&self, origin: i64, key: &Key, etag: &ETag) -> Result<(), LedgerError> {
         let sql = "UPDATE tasks SET copied = ?3 WHERE origin = ?1 AND key = ?2";
