@@ -36,8 +36,14 @@ const KINDS_MAX: usize = 5;
 
 /// What a history comes to.
 fn run(blobs: bool, ops: &[Op]) -> Verdict {
+    run_on(blobs, ops, true)
+}
+
+/// `preconditions`: the target honours them.
+fn run_on(blobs: bool, ops: &[Op], preconditions: bool) -> Verdict {
     let attempt = AssertUnwindSafe(|| {
         let mut world = World::new(blobs);
+        world.ignore_preconditions(!preconditions);
         for (n, op) in ops.iter().enumerate() {
             world.step(*op).map_err(|why| format!("at operation {n} ({op:?}): {why}"))?;
         }
@@ -76,6 +82,17 @@ fn kind(why: &str) -> String {
     let line = why.lines().next().unwrap_or("");
     let words = line.split(": ").skip(1).flat_map(|part| part.split(' '));
     words.filter(|word| word.bytes().all(|b| b.is_ascii_lowercase())).collect()
+}
+
+/// Nobody else writes in the moment between a look and a write here; more cannot be had of such a store.
+#[test]
+fn l25_a_target_that_ignores_preconditions_is_looked_at_first() {
+    for seed in 1_000_000..1_000_000 + setting("HISTORIES", HISTORIES) / 15 {
+        let (blobs, ops) = history(seed);
+        if let Err(why) = run_on(blobs, &ops, false) {
+            panic!("seed {seed}: {why}");
+        }
+    }
 }
 
 /// Promises 12, 14, 18, 21 to 24, 26, 28, 29, 35; contract C4, C8, C9.

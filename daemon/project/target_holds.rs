@@ -2,7 +2,9 @@
 //!
 //! Promise: what is held is held under an id that names exactly what was seen.
 
-use super::claim::{Claim, Owner, claim};
+use std::time::{Duration, Instant};
+
+use super::claim::{Claim, Owner, claim, mark_key};
 use super::error::{CycleError, blocking};
 use super::ledger::HoldRow;
 use super::target_look::TargetLooked;
@@ -12,6 +14,12 @@ use crate::control::api::Reason;
 use crate::events::{Happened, Level};
 use crate::names::Sha256;
 use crate::sync::completions::Remote;
+
+/// How often a whole look also looks for the mark: a bucket is not replaced faster than this.
+const MARK_EVERY: Duration = Duration::from_secs(60);
+
+/// The code of the hold.
+const REPLACED: &str = "target_replaced";
 
 impl TargetRoad {
     /// Takes out of a cycle what vanished in numbers that must be accepted first.
@@ -52,13 +60,24 @@ impl TargetRoad {
     }
 
     /// Whether the prefix is ours to push under.
-    pub(super) async fn is_claimed(&mut self, side: &TargetSide) -> Result<bool, CycleError> {
+    pub(super) async fn is_claimed(&mut self, side: &TargetSide, look: &Look) -> Result<bool, CycleError> {
         let place = (side.store.root().to_owned(), side.prefix());
-        if self.claimed.as_ref() == Some(&place) {
+        let claimed = self.claimed.as_ref() == Some(&place);
+        let due = *look == Look::Full && self.mark_seen.is_none_or(|at| at.elapsed() >= MARK_EVERY);
+        if claimed && !due {
             return Ok(true);
         }
         let ledger = self.shared.ledger.clone();
         let (holds, project) = blocking(move || Ok((ledger.holds()?, ledger.meta("project")?))).await?;
+        let replaced = self.replaced(side, &holds).await?;
+        self.mark_seen = Some(Instant::now());
+        if replaced {
+            self.claimed = None;
+            return Ok(false);
+        }
+        if claimed {
+            return Ok(true);
+        }
         let mut me = side.owner.clone();
         // The project's UUID, which stays the same when its directory moves.
         me.project = project.unwrap_or(me.project);
@@ -85,8 +104,41 @@ impl TargetRoad {
             return Ok(false);
         }
         self.go_to(side.place()).await?;
+        if matches!(found, Claim::Ours { .. }) {
+            let (ledger, marked) = (self.shared.ledger.clone(), side.place());
+            blocking(move || Ok(ledger.note_target_marked(&marked)?)).await?;
+        }
         self.preconditions = matches!(found, Claim::Ours { preconditions: true });
         self.claimed = Some(place);
+        Ok(true)
+    }
+
+    /// Whether the mark that was made there is gone: the bucket was emptied, or is another one of the same name, and
+    /// what was in step says nothing of it (promise 7). Held until the operator says that it is the one.
+    async fn replaced(&mut self, side: &TargetSide, holds: &[HoldRow]) -> Result<bool, CycleError> {
+        let (ledger, place) = (self.shared.ledger.clone(), side.place());
+        if !blocking(move || Ok(ledger.is_target_marked(&place)?)).await? {
+            return Ok(false);
+        }
+        let gone = side.store.head(&mark_key(&side.prefix())).await?.is_none();
+        let row = gone.then(|| replaced_hold(side, self.shared.now()));
+        let accepted = row.as_ref().is_some_and(|row| holds.iter().any(|hold| hold.id == row.id && hold.accepted));
+        let (ledger, recorded) = (self.shared.ledger.clone(), row.clone().filter(|_| !accepted));
+        blocking(move || Ok(ledger.hold(REPLACED, recorded.as_ref())?)).await?;
+        let Some(row) = row.filter(|_| !accepted) else { return Ok(false) };
+        if !holds.iter().any(|hold| hold.id == row.id) {
+            let text = format!(
+                "held: {}; `lsctl accept {} {}` would {}",
+                row.message, self.shared.name, row.id, row.consequence
+            );
+            self.shared.tell(Happened::new(Level::Error, "held", text).error(REPLACED));
+        }
+        let holds = {
+            let ledger = self.shared.ledger.clone();
+            blocking(move || Ok(ledger.holds()?)).await?
+        };
+        let views = holds.iter().filter(|hold| !hold.accepted).map(super::source_road::hold_view).collect();
+        self.shared.board.set_holds(self.shared.now(), views);
         Ok(true)
     }
 
@@ -145,6 +197,23 @@ fn hold_row(code: &str, vanish: &crate::sync::holds::Vanish, since: UnixMillis) 
         code: code.to_owned(),
         message: format!("{} of {} {what} are gone at once", vanish.vanished, vanish.known),
         consequence: consequence.to_owned(),
+        since,
+        accepted: false,
+    }
+}
+
+fn replaced_hold(side: &TargetSide, since: UnixMillis) -> HoldRow {
+    let place = side.place();
+    HoldRow {
+        id: Sha256::of(format!("{REPLACED}/{place}").as_bytes()).to_string()[..8].to_owned(),
+        code: REPLACED.to_owned(),
+        message: format!(
+            "the mark {} is gone from {}: the bucket was emptied, or is another one of the same name",
+            mark_key(&side.prefix()),
+            side.store.root()
+        ),
+        consequence: "mark it again and go on there. If it should be the old bucket, bring that one back instead"
+            .to_owned(),
         since,
         accepted: false,
     }

@@ -93,6 +93,8 @@ pub struct TargetRoad {
     pub(super) deletions: Deletions,
     pub(super) claimed: Option<(String, String)>,
     pub(super) preconditions: bool,
+    /// When the prefix's mark was last seen to be there.
+    pub(super) mark_seen: Option<Instant>,
     unordered: Vec<String>,
     pub(super) waiting: BTreeMap<TaskId, Waiting>,
     unknown: Vec<TaskId>,
@@ -119,6 +121,7 @@ impl TargetRoad {
             deletions,
             claimed: None,
             preconditions: false,
+            mark_seen: None,
             unordered: Vec::new(),
             waiting: BTreeMap::new(),
             unknown: Vec::new(),
@@ -155,7 +158,7 @@ impl TargetRoad {
                 hint: "stop Label Studio and run `labelsyncd init --adopt`, or set its target to local".to_owned(),
             });
         }
-        if !self.is_claimed(side).await? {
+        if !self.is_claimed(side, &look).await? {
             return Ok(());
         }
         let mut look = look;

@@ -16,8 +16,15 @@ use crate::meters::{Labels, Meters};
 type Value = Gauge<f64, std::sync::atomic::AtomicU64>;
 
 /// What can be held: at zero while it is not, so that an alert sees it come and go.
-const HELD: [&str; 6] =
-    ["mass_deletion", "mass_removal", "project_reinitialised", "source_empty", "target_mass_removal", "target_owned"];
+const HELD: [&str; 7] = [
+    "mass_deletion",
+    "mass_removal",
+    "project_reinitialised",
+    "source_empty",
+    "target_mass_removal",
+    "target_owned",
+    "target_replaced",
+];
 
 /// A family of the project's numbers: name, help, value.
 type PerProject = (&'static str, &'static str, fn(&ProjectStatus) -> Option<f64>);

@@ -262,3 +262,54 @@ pub fn l10_one_bucket_for_both_directions_feeds_nothing_back() {
     assert_eq!(rig.sync(), 0);
     assert_eq!(rig.tasks(), tasks, "nor after a restart");
 }
+
+pub fn l07_a_bucket_replaced_by_another_of_its_name_gets_nothing() {
+    let mut rig = with_objects(2, "");
+    let saved = rig.label(0, "cat");
+    rig.until_pushed(0, &saved);
+    rig.stop();
+    std::fs::rename(rig.path("out"), rig.path("elsewhere")).expect("moved");
+    std::fs::create_dir(rig.path("out")).expect("made");
+    rig.start();
+    let held = rig.until_code("target_replaced");
+    assert_eq!(rig.status()["state"], "held");
+    rig.label(1, "dog");
+    std::thread::sleep(A_WHILE / 2);
+    assert_eq!(names(&rig.path("out")), Vec::<String>::new(), "nothing is pushed, and it is not marked");
+    // The old one comes back.
+    rig.stop();
+    std::fs::remove_dir(rig.path("out")).expect("empty");
+    std::fs::rename(rig.path("elsewhere"), rig.path("out")).expect("moved");
+    rig.start();
+    rig.until_status("ok", |status| status["state"] == "ok" && status["holds"] == json!([]));
+    until("the push", PATIENCE, || (names(&rig.path("out/done")) == ["0", "1"]).then_some(()));
+    // Another one, which the operator wants.
+    rig.stop();
+    std::fs::remove_dir_all(rig.path("out")).expect("removed");
+    std::fs::create_dir(rig.path("out")).expect("made");
+    rig.start();
+    let again = rig.until_code("target_replaced");
+    assert_eq!(again["id"], held["id"]);
+    rig.ok(&["accept", "cats", again["id"].as_str().expect("an id")]);
+    let saved = rig.label(0, "dog");
+    rig.until_pushed(0, &saved);
+}
+
+pub fn l15_a_hundred_syncs_at_once_give_each_object_one_id() {
+    let rig = with_objects(3, "");
+    std::thread::scope(|scope| {
+        for nth in 0..100 {
+            let rig = &rig;
+            scope.spawn(move || {
+                rig.put(&format!("more-{nth:03}.png"), "a picture");
+                assert_eq!(rig.lsctl(&["sync", "cats"]).code, 0);
+            });
+        }
+    });
+    let tasks = rig.until_tasks(103);
+    assert_eq!(rig.sync(), 0);
+    assert_eq!(rig.tasks(), tasks);
+    let urls: std::collections::BTreeSet<String> = tasks.values().map(|task| task["data"].to_string()).collect();
+    assert_eq!(urls.len(), 103, "each object has one task");
+    assert_eq!(tasks.keys().copied().collect::<Vec<u64>>(), (0..103).collect::<Vec<u64>>());
+}

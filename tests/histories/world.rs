@@ -88,6 +88,7 @@ pub struct World {
     pub ever_without_copies: bool,
     /// The operator ever let tasks stay as they were when their object changed.
     pub ever_kept: bool,
+    ignores_preconditions: bool,
     life: Life,
     clock: Arc<TestClock>,
     running: Option<Running>,
@@ -129,6 +130,7 @@ impl World {
             ever_deleted_objects: false,
             ever_kept: false,
             ever_without_copies: false,
+            ignores_preconditions: false,
             life,
             clock: Arc::new(TestClock(AtomicI64::new(1_700_000_000_000))),
             running: None,
@@ -137,6 +139,12 @@ impl World {
         };
         world.start();
         world
+    }
+
+    /// The target writes whatever a precondition says, also after the faults are over.
+    pub fn ignore_preconditions(&mut self, ignore: bool) {
+        self.ignores_preconditions = ignore;
+        self.target_faults.ignore_preconditions(ignore);
     }
 
     pub fn label_studio(&self) -> MutexGuard<'_, LabelStudio> {
@@ -357,6 +365,7 @@ impl World {
     pub fn calm(&mut self) {
         self.source_faults.clear();
         self.target_faults.clear();
+        self.target_faults.ignore_preconditions(self.ignores_preconditions);
         self.life.forget_crash();
         let mut label_studio = self.label_studio();
         label_studio.meanwhile = None;

@@ -48,6 +48,9 @@ const TARGET_PLACES: &str = "target_places";
 /// The name of the place that was listed whole.
 const TARGET_LISTED: &str = "target_listed";
 
+/// The name of the place where the mark was made.
+const TARGET_MARKED: &str = "target_marked";
+
 /// Places that completions went to, remembered so that what stands there is never taken for a task; older ones than
 /// these were changed by hand a hundred times ago.
 const PLACES_MAX: usize = 100;
@@ -134,6 +137,19 @@ impl Ledger {
     /// Whether this place was ever listed whole since completions go there.
     pub fn is_target_listed(&self, place: &str) -> Result<bool, LedgerError> {
         Ok(self.meta(TARGET_LISTED)?.is_some_and(|listed| listed == place))
+    }
+
+    /// The mark was made at this place.
+    pub fn note_target_marked(&self, place: &str) -> Result<(), LedgerError> {
+        if self.is_target_marked(place)? {
+            return Ok(());
+        }
+        self.set_meta(TARGET_MARKED, place)
+    }
+
+    /// Whether the mark was made at this place since completions go there.
+    pub fn is_target_marked(&self, place: &str) -> Result<bool, LedgerError> {
+        Ok(self.meta(TARGET_MARKED)?.is_some_and(|marked| marked == place))
     }
 
     /// Every place that completions went to, the present one last.
