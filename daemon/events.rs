@@ -166,6 +166,13 @@ impl EventLog {
         if let (Some(code), Level::Warning | Level::Error) = (&event.error, happened.level) {
             self.meters.error(code);
         }
+        if let Some(project) = &event.project {
+            match event.kind.as_str() {
+                crate::sync::action::PUSHED => self.meters.push(project, "ok"),
+                "conflict" | "id_reused" => self.meters.push(project, "conflict"),
+                _ => {}
+            }
+        }
         crate::telemetry::log(happened.level, &event);
         if recent.events.len() == RECENT_MAX {
             recent.events.pop_front();

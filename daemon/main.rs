@@ -1,6 +1,7 @@
 //! `labelsyncd`: the command line, signals, and what systemd is told.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use labelsync::clock::SystemClock;
-use labelsync::control::server;
+use labelsync::control::{scrape, server};
 use labelsync::events::{EventLog, Happened, Level};
 use labelsync::handover::release;
 use labelsync::settings::load::Loaded;
@@ -18,6 +19,7 @@ use labelsync::supervisor::{self, Start, StartError, Supervisor};
 use labelsync::sync::pace::Pace;
 use labelsync::systemd::{self, NotifyState, notify};
 use labelsync::{demo, init, telemetry};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -141,6 +143,7 @@ async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
         Err(error) => return fail(&format!("cannot take signals: {error}"), "report this", FAILED),
     };
     let count = start.loaded.settings.projects.len();
+    let metrics = start.loaded.settings.daemon.metrics_listen;
     let supervisor = match Supervisor::start(start, clock, events.clone(), stop.clone()).await {
         Ok(supervisor) => supervisor,
         Err(error) => return not_started(&error),
@@ -154,6 +157,10 @@ async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
     };
     supervisor::started(&events, count);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("projects: {count}"))]);
+    let metrics = listen_for_metrics(metrics, &events).await;
+    if let Some(listener) = metrics {
+        tokio::spawn(scrape::serve(Arc::new(supervisor.clone()), listener, stop.clone()));
+    }
     let watchdog = systemd::watchdog_time(std::env::var("WATCHDOG_USEC").ok(), std::env::var("WATCHDOG_PID").ok());
     if let Some(time) = watchdog {
         tokio::spawn(feed_watchdog(supervisor.clone(), events.clone(), time));
@@ -170,6 +177,19 @@ async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
     tokio::select! {
         () = finished => ExitCode::SUCCESS,
         () = forced.again() => ExitCode::from(FAILED),
+    }
+}
+
+/// A port that is taken is told, and does not keep the main job from running.
+async fn listen_for_metrics(address: Option<SocketAddr>, events: &EventLog) -> Option<TcpListener> {
+    let address = address?;
+    match TcpListener::bind(address).await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            let text = format!("metrics_listen: cannot listen at {address}: {error}; choose another port and restart");
+            events.tell(None, Happened::new(Level::Error, "metrics_port", text).error("metrics_port"));
+            None
+        }
     }
 }
 

@@ -11,6 +11,8 @@ mod guards;
 mod label_studio;
 #[path = "daemon/ledger.rs"]
 mod ledger;
+#[path = "daemon/metrics.rs"]
+mod metrics;
 #[path = "daemon/operator.rs"]
 mod operator;
 #[path = "daemon/service.rs"]
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
             changes::pause_lasts_over_a_restart,
             changes::l55_a_change_is_durable_when_it_is_acknowledged,
             changes::events_and_log_hold_each_thing_once_in_the_same_words,
+            metrics::l90_metrics_are_scraped_as_recorded,
+            metrics::l91_series_do_not_grow_with_the_bucket,
+            metrics::l61_metrics_are_not_for_everybody_by_accident,
+            metrics::a_taken_port_is_told_and_the_main_job_runs,
             service::l81_ready_comes_although_the_bucket_is_down,
             guards::l08_a_project_directory_that_is_missing_is_waited_for,
             guards::l08_without_its_marker_nothing_is_written_or_pushed,

@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[path = "docs/alerts.rs"]
+mod alerts;
 #[path = "docs/commands.rs"]
 mod commands;
 #[path = "docs/pages.rs"]
@@ -40,6 +42,11 @@ fn main() -> ExitCode {
         ("units_name_what_is_shipped", units::names),
         ("a_wrong_setting_is_not_tried_again", units::restarts),
         ("every_alert_says_what_to_do", units::alerts),
+        ("l90_each_alert_fires_in_its_situation_and_no_other", alerts::each_fires_in_its_situation_and_no_other),
+        ("the_operations_guide_explains_each_alert", alerts::the_guide_explains_each),
+        ("the_dashboard_asks_for_metrics_that_are_there", alerts::the_dashboard_asks_for_metrics_that_are_there),
+        ("the_catalog_explains_every_event", alerts::the_catalog_explains_every_event),
+        ("the_manual_has_every_option", alerts::the_manual_has_every_option),
     ] {
         trials.push(Trial::test(name, move || {
             body();

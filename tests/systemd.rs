@@ -10,6 +10,8 @@ mod access;
 mod boxes;
 #[path = "systemd/main_job.rs"]
 mod main_job;
+#[path = "systemd/package.rs"]
+mod package;
 #[path = "systemd/service.rs"]
 mod service;
 mod support;
@@ -62,6 +64,16 @@ fn main() -> ExitCode {
             "l82_a_store_that_does_not_answer_is_no_hang",
             || needs("strace").and_then(|()| SystemBox::installed()),
             service::l82_a_store_that_does_not_answer_is_no_hang,
+        );
+        trials.test_with(
+            "a_package_is_installed_upgraded_removed_and_purged",
+            package::Packages::make,
+            package::a_package_is_installed_upgraded_removed_and_purged,
+        );
+        trials.test_with(
+            "the_operations_guide_is_what_happens",
+            package::Packages::make,
+            package::the_operations_guide_is_what_happens,
         );
         let servers = trials.servers();
         trials.test_with(

@@ -9,6 +9,7 @@ mod check;
 mod events;
 mod health;
 mod list;
+mod man;
 mod metrics;
 mod pause;
 mod plan;
@@ -95,6 +96,8 @@ pub enum Command {
     Metrics,
     /// Versions of lsctl and of the daemon
     Version,
+    /// Print a manual page: `lsctl man | man -l -`
+    Man(man::Args),
     /// Print the completion script of a shell
     ShellCompletion(shell_completion::Args),
 }
@@ -125,6 +128,7 @@ impl Command {
             Self::Health => health::run(session).await,
             Self::Metrics => metrics::run(session).await,
             Self::Version => version::run(session).await,
+            Self::Man(args) => man::run(session, &args),
             Self::ShellCompletion(args) => shell_completion::run(session, &args),
         }
     }

@@ -4,11 +4,13 @@ pub mod api;
 mod feed;
 mod reply;
 mod routes;
+pub mod scrape;
 pub mod server;
 mod socket;
 mod stall;
 
 use async_trait::async_trait;
+use axum::http::HeaderValue;
 use tokio::sync::broadcast;
 
 use self::api::{
@@ -17,6 +19,10 @@ use self::api::{
 };
 use crate::names::ProjectName;
 use crate::settings::{SourcePatch, TargetPatch};
+
+/// The text's media type.
+const METRICS_TYPE: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Who asks: from the socket's peer credentials.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -26,7 +26,7 @@ use super::api::{
 };
 use super::feed::{self, Guard, Wanted};
 use super::reply::{Asked, Meant, Refused, Said, broken, named, no_such_method, no_such_route};
-use super::{Actor, Control};
+use super::{Actor, Control, METRICS_TYPE};
 use crate::settings::{SourcePatch, TargetPatch};
 
 /// Followers of events keep their connection for ever; this many leave enough connections for everybody else.
@@ -108,8 +108,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Json<Health> {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let text = shared.control.metrics();
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], text).into_response()
+    ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
 async fn events(State(shared): State<Arc<Shared>>, Asked(wanted): Asked<Wanted>) -> Result<Response, Refused> {

@@ -149,6 +149,7 @@ impl TargetRoad {
         if let Some(waiting) = self.waiting.get_mut(&id) {
             error.code().clone_into(&mut waiting.reason);
         }
+        self.shared.events.meters().push(self.shared.name.as_str(), "error");
         worked.failed.push(id);
         worked.failure = Some(error);
     }

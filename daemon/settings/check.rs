@@ -3,6 +3,7 @@
 //! Promise: all problems are found in one pass, each with its path, its place and a remedy; no value is guessed.
 //! Not here: files (`file`), buckets and directories (`store`), what concerns several projects (`across`).
 
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -83,6 +84,7 @@ fn daemon(table: &Table, report: &mut Report) -> DaemonSettings {
         socket: section.path("socket").unwrap_or_else(|| DEFAULT_SOCKET.into()),
         state_dir: section.path("state_dir").unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
         log_format: section.choice("log_format", &formats),
+        metrics_listen: metrics_listen(&mut section),
     };
     let socket_bytes = daemon.socket.as_os_str().len();
     if socket_bytes > SOCKET_BYTES_MAX {
@@ -90,6 +92,24 @@ fn daemon(table: &Table, report: &mut Report) -> DaemonSettings {
         section.problem("socket", message, "choose a shorter path");
     }
     daemon
+}
+
+/// An address that others reach too must be meant: the metrics tell names of projects and how much is going on.
+fn metrics_listen(section: &mut Section<'_>) -> Option<SocketAddr> {
+    let allowed = section.flag("metrics_allow_remote", false);
+    let text = section.text("metrics_listen")?;
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        let message = format!("`{}` is no address with a port", printable(text));
+        section.problem("metrics_listen", message, "write it as \"127.0.0.1:9095\" or \"[::1]:9095\"");
+        return None;
+    };
+    if !address.ip().is_loopback() && !allowed {
+        let message = format!("{address} can be reached from elsewhere: metrics go to everybody who can reach it");
+        let remedy = "use \"127.0.0.1:PORT\", or say `metrics_allow_remote = true`";
+        section.problem("metrics_listen", message, remedy);
+        return None;
+    }
+    Some(address)
 }
 
 /// `sockaddr_un` has 108 bytes, one of them the end.

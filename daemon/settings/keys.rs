@@ -42,6 +42,8 @@ pub const DAEMON: &[Key] = &[
     text("socket", "\"/run/labelsyncd/control.sock\""),
     text("state_dir", "\"/var/lib/labelsyncd\""),
     text("log_format", "\"auto\""),
+    text("metrics_listen", "\"127.0.0.1:9095\""),
+    flag("metrics_allow_remote"),
 ];
 
 /// `[projects.NAME]`.

@@ -19,6 +19,7 @@ pub use load::{Loaded, load, load_texts};
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct DaemonSettings {
     pub state_dir: PathBuf,
     /// How the log is written.
     pub log_format: LogFormat,
+    /// Where Prometheus may ask for `/metrics`; `None`: nowhere but on the control socket.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// `log_format`.

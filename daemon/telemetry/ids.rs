@@ -4,7 +4,7 @@
 //! Not here: the kinds themselves; whoever tells an event names its kind.
 
 /// In the order of the kinds.
-const IDS: [(&str, &str); 56] = [
+const IDS: [(&str, &str); 60] = [
     ("brought_in", "c3a2378adffa5703b85f5d334c45af45"),
     ("completion_adopted", "38564a2ec9095c9e9b9be69312aba4df"),
     ("completion_deleted", "d34cc72ca6e85caf88518e552058d0d3"),
@@ -22,7 +22,10 @@ const IDS: [(&str, &str); 56] = [
     ("import_changed", "ff17c50a3fe955d0a235d7307a7856c3"),
     ("import_deleted", "938817af9d645053ac633bb464a7e826"),
     ("import_seen", "b26503e7a09752f1869d82d8f6601d82"),
+    ("ledger_rebuilt", "7bd60082d0cc551a91d680e8d2f148a9"),
+    ("ledger_restored", "b2e8628dfd8c5c01adc8cfbd47560244"),
     ("listing_unordered", "872358ad27ee5b2d9ec948e85600628a"),
+    ("metrics_port", "c9341ecd846f5f9092af157398738759"),
     ("more", "f8fc6c9b414a5e00bb34ec993d643af1"),
     ("object_back", "e214653c2249582d940d863f2ae2f37e"),
     ("object_changed", "1dab3b5f14e358a9a9a06c9a88340e7f"),
@@ -38,6 +41,7 @@ const IDS: [(&str, &str); 56] = [
     ("released", "4dfb101a30c558fbbcfdc8eb4376fee8"),
     ("reload_refused", "7287df16b7e65e55ba7f3495be5ed82c"),
     ("reloaded", "6d44b4cefd14509ca544921efae863cf"),
+    ("repaired", "efcfad724a105ce5bb667eef23024662"),
     ("resolved", "09dc7b4684c25d4a92bd13e2aaf4dfe1"),
     ("resumed", "93d6016ee9cf5c0b8196d1c019976783"),
     ("retried", "2ad6b08809ce52789fe1d7736400c30d"),

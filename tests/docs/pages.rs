@@ -7,10 +7,11 @@ use std::process::Command;
 use labelsync::settings::load_texts;
 
 /// The pages for people.
-pub const PAGES: [&str; 4] = ["README.md", "ARCHITECTURE.md", "LABEL_STUDIO.md", "CHANGELOG.md"];
+pub const PAGES: [&str; 5] = ["README.md", "ARCHITECTURE.md", "LABEL_STUDIO.md", "CHANGELOG.md", "docs/operations.md"];
 
 /// Files whose words about `lsctl` are checked.
-const SPEAKERS: [&str; 7] = [
+const SPEAKERS: [&str; 8] = [
+    "docs/operations.md",
     "README.md",
     "ARCHITECTURE.md",
     "LABEL_STUDIO.md",
@@ -79,7 +80,9 @@ pub fn links() {
                     continue;
                 }
                 let file = to.split('#').next().unwrap();
-                assert!(file.is_empty() || path(file).exists(), "{page} links to {to}");
+                // A link is relative to its page.
+                let dir = Path::new(page).parent().unwrap();
+                assert!(file.is_empty() || path("").join(dir).join(file).exists(), "{page} links to {to}");
             }
         }
     }
@@ -101,7 +104,7 @@ pub fn verbs() {
 pub fn all_verbs() {
     let readme = text("README.md");
     // For scripts, packages and scrapers; `--help` has them.
-    let quiet = ["version", "metrics", "shell-completion", "help"];
+    let quiet = ["version", "metrics", "man", "shell-completion", "help"];
     for verb in known_verbs().iter().filter(|verb| !quiet.contains(&verb.as_str())) {
         let line = regex::Regex::new(&format!(r"(?m)^(\$ )?lsctl {verb}( |$)|`{verb}`")).unwrap();
         assert!(line.is_match(&readme), "README.md does not show `lsctl {verb}`");

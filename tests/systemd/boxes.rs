@@ -246,7 +246,7 @@ impl Drop for SystemBox {
 }
 
 /// The programs without what only a debugger needs: a fraction of the size, and each box has its own copy.
-fn programs() -> &'static [PathBuf; 2] {
+pub fn programs() -> &'static [PathBuf; 2] {
     static STRIPPED: OnceLock<[PathBuf; 2]> = OnceLock::new();
     STRIPPED.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("systemd-{}", std::process::id()));

@@ -34,7 +34,7 @@ pub fn l87_the_main_job_runs_in_the_hardened_unit(inside: SystemBox) {
     let verified =
         inside.run("systemd-analyze verify --man=no labelsyncd.service labelsyncd.socket 2>&1 | grep -i labelsync");
     assert_eq!(verified.out, "");
-    assert_eq!(inside.show("StatusText"), "1 projects");
+    assert_eq!(inside.show("StatusText"), "projects: 1");
     assert_eq!(inside.show("NRestarts"), "0");
 
     enforced(&inside);

@@ -1,0 +1,144 @@
+//! The metrics that Prometheus scrapes, and the port it scrapes them from.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use rustix::process::Signal;
+
+use crate::support::rig::{PATIENCE, Rig, until};
+
+/// What a real daemon printed once; the alert rules and the dashboard are judged on it (`docs.rs`).
+const RECORDED: &str = include_str!("../docs/metrics.txt");
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
+}
+
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = until("the port answers", PATIENCE, || TcpStream::connect(address).ok());
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+/// Families with their types, and names of labels.
+fn shape(text: &str) -> BTreeSet<String> {
+    let label = regex::Regex::new(r#"([a-z_]+)=""#).expect("a pattern");
+    let family = |line: &str| line.strip_prefix("# TYPE ").map(str::to_owned);
+    let labels = |line: &str| {
+        let name = line.split(['{', ' ']).next().unwrap_or_default().to_owned();
+        let names: Vec<&str> = label.captures_iter(line).filter_map(|found| Some(found.get(1)?.as_str())).collect();
+        (!line.starts_with('#')).then(|| format!("{name}{{{}}}", names.join(",")))
+    };
+    text.lines().filter_map(|line| family(line).or_else(|| labels(line))).collect()
+}
+
+pub fn l90_metrics_are_scraped_as_recorded() {
+    let address = free_port();
+    let mut rig = Rig::local(r".*\.png");
+    let settings = std::fs::read_to_string(rig.config()).expect("written");
+    let settings = settings.replace("[daemon]\n", &format!("[daemon]\nmetrics_listen = \"{address}\"\n"));
+    std::fs::write(rig.config(), settings).expect("written");
+    rig.put("a.png", "a picture");
+    rig.put("a.txt", "no picture");
+    rig.start();
+    rig.until_tasks(1);
+    let bytes = rig.label(0, "cat");
+    rig.until_pushed(0, &bytes);
+    // One error, and a reload.
+    std::fs::rename(rig.path("in"), rig.path("away")).expect("moved");
+    rig.until_code("bucket_missing");
+    std::fs::rename(rig.path("away"), rig.path("in")).expect("moved back");
+    assert_eq!(rig.sync(), 0);
+    rig.signal(Signal::HUP);
+    let count = |text: &str, start: &str| {
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {text}"));
+        line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok()).expect("a number")
+    };
+    let text = until("the reload is counted", PATIENCE, || {
+        let text = ask(address, "GET /metrics");
+        (count(&text, "labelsyncd_config_reloads_total{result=\"ok\"}") > 0.5).then_some(text)
+    });
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains("200 OK") && head.contains("content-type: application/openmetrics-text"), "{head}");
+    assert!(body.ends_with("# EOF\n"), "{body}");
+    assert!(count(body, "labelsyncd_pushes_total{project=\"cats\",result=\"ok\"}") > 0.5);
+    assert!(count(body, "labelsyncd_errors_total{code=\"bucket_missing\"}") > 0.5);
+    assert!(count(body, "labelsyncd_polls_total{project=\"cats\",direction=\"source\",result=\"error\"}") > 0.5);
+    assert!(count(body, "labelsyncd_store_bytes_total{direction=\"written\"}") >= bytes.len() as f64);
+    assert!(count(body, "process_resident_memory_bytes") > 1e6);
+    let missing: Vec<String> = shape(RECORDED).difference(&shape(body)).cloned().collect();
+    assert!(missing.is_empty(), "tests/docs/metrics.txt has what is there no more: {missing:#?}");
+    // What is there only now and then.
+    let sometimes = |name: &String| name.contains("push_oldest_pending") || name.starts_with("labelsyncd_last_push");
+    let new: Vec<String> = shape(body).difference(&shape(RECORDED)).filter(|name| !sometimes(name)).cloned().collect();
+    assert!(new.is_empty(), "record tests/docs/metrics.txt again: {new:#?}");
+
+    // Nothing else is there, and nothing can be changed.
+    for (request, status) in
+        [("GET /v1/status", "404"), ("POST /metrics", "405"), ("PATCH /v1/projects/cats/source", "404")]
+    {
+        assert!(ask(address, request).starts_with(&format!("HTTP/1.1 {status}")), "{request}");
+    }
+}
+
+pub fn l91_series_do_not_grow_with_the_bucket() {
+    let mut rig = Rig::local(".*");
+    for number in 0..20 {
+        rig.put(&format!("{number}.png"), "a picture");
+    }
+    rig.start();
+    rig.until_tasks(20);
+    let series = |rig: &Rig| shape_and_values(&rig.ok(&["metrics"]));
+    assert_eq!(rig.sync(), 0);
+    let before = series(&rig);
+    for number in 20..220 {
+        rig.put(&format!("{number}.png"), "a picture");
+    }
+    rig.until_tasks(220);
+    assert_eq!(rig.sync(), 0);
+    let new: Vec<String> = series(&rig).difference(&before).cloned().collect();
+    assert!(new.iter().all(|series| series.contains("control_requests")), "{new:#?}");
+    assert!(before.iter().all(|series| !series.contains(".png")), "{before:#?}");
+}
+
+fn shape_and_values(text: &str) -> BTreeSet<String> {
+    let series =
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()));
+    series.collect()
+}
+
+pub fn l61_metrics_are_not_for_everybody_by_accident() {
+    let rig = Rig::local(".*");
+    let settings = std::fs::read_to_string(rig.config()).expect("written");
+    let checked = |lines: &str| {
+        std::fs::write(rig.config(), settings.replace("[daemon]\n", &format!("[daemon]\n{lines}\n"))).expect("written");
+        let config = rig.config().display().to_string();
+        crate::support::rig::Ran::of(&mut rig.labelsyncd(&["--check", "--config", &config]))
+    };
+    let refused = checked("metrics_listen = \"0.0.0.0:9095\"");
+    assert_eq!(refused.code, 78);
+    assert!(
+        refused.err.contains("daemon.metrics_listen") && refused.err.contains("metrics_allow_remote"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(checked("metrics_listen = \"9095\"").code, 78);
+    assert_eq!(checked("metrics_listen = \"[::1]:9095\"").code, 0);
+    assert_eq!(checked("metrics_listen = \"0.0.0.0:9095\"\nmetrics_allow_remote = true").code, 0);
+}
+
+pub fn a_taken_port_is_told_and_the_main_job_runs() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let mut rig = Rig::local(".*");
+    let settings = std::fs::read_to_string(rig.config()).expect("written");
+    let line = format!("[daemon]\nmetrics_listen = \"{}\"\n", taken.local_addr().expect("an address"));
+    std::fs::write(rig.config(), settings.replace("[daemon]\n", &line)).expect("written");
+    rig.put("a.png", "a picture");
+    rig.start();
+    rig.until_tasks(1);
+    assert!(rig.ok(&["events"]).contains("metrics_listen: cannot listen"), "{}", rig.log());
+}
