@@ -255,29 +255,27 @@ pub fn the_catalog_explains_every_event() {
 /// labelsyncd(8) names every option and command, and no page is roff that man cannot take.
 pub fn the_manual_has_every_option() {
     let page = text("docs/man/labelsyncd.8").replace("\\-", "-");
-    for words in [vec!["--help"]] {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_labelsyncd")).args(words).output().unwrap();
-        let help = String::from_utf8(output.stdout).unwrap();
-        let option = regex::Regex::new(r"--[a-z-]+").unwrap();
-        for found in option.find_iter(&help) {
-            assert!(page.contains(found.as_str()), "labelsyncd(8) has no {}", found.as_str());
-        }
-        for command in ["init", "demo"] {
-            assert!(help.contains(command) && page.contains(&format!(".B {command}")), "{command}");
-        }
-        let commands = help
-            .split("Commands:")
-            .nth(1)
-            .unwrap()
-            .split("\n\n")
-            .next()
-            .unwrap()
-            .lines()
-            .filter(|l| l.starts_with("  ") && !l.starts_with("   "));
-        for line in commands {
-            let name = line.split_whitespace().next().unwrap();
-            assert!(name == "help" || page.contains(&format!(".B {name}")), "labelsyncd(8) has no {name}");
-        }
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_labelsyncd")).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let option = regex::Regex::new(r"--[a-z-]+").unwrap();
+    for found in option.find_iter(&help) {
+        assert!(page.contains(found.as_str()), "labelsyncd(8) has no {}", found.as_str());
+    }
+    for command in ["init", "demo"] {
+        assert!(help.contains(command) && page.contains(&format!(".B {command}")), "{command}");
+    }
+    let commands = help
+        .split("Commands:")
+        .nth(1)
+        .unwrap()
+        .split("\n\n")
+        .next()
+        .unwrap()
+        .lines()
+        .filter(|l| l.starts_with("  ") && !l.starts_with("   "));
+    for line in commands {
+        let name = line.split_whitespace().next().unwrap();
+        assert!(name == "help" || page.contains(&format!(".B {name}")), "labelsyncd(8) has no {name}");
     }
     for name in ["lsctl", "labelsyncd", "labelsyncd.toml"] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_lsctl")).args(["man", name]).output().unwrap();
