@@ -19,8 +19,11 @@ mod source;
 mod support;
 #[path = "vectors/tally.rs"]
 mod tally;
+#[path = "vectors/target.rs"]
+mod target;
 
 use support::Kind;
+use support::label_studio::installed;
 
 fn main() -> std::process::ExitCode {
     support::trials(|t| {
@@ -29,6 +32,10 @@ fn main() -> std::process::ExitCode {
             let servers = t.servers();
             let name = format!("c06_c24_c25_sources_come_to_what_label_studio_came_to_{provider}");
             t.test_with(&name, move || servers.get(kind), move |server| source::run(&server, provider));
+            let servers = t.servers();
+            let name = format!("c16_c17_c18_targets_come_to_what_label_studio_came_to_{provider}");
+            let both = move || Ok((installed("0.8.2")?, servers.get(kind)?));
+            t.test_with(&name, both, move |(installed, server)| target::run(&installed, &server, provider));
         }
     })
 }
@@ -38,7 +45,12 @@ fn documented() {
     let page = include_str!("../LABEL_STUDIO.md");
     let table = regex::Regex::new(r"(?m)^\| `([a-z]\d\d_[a-z0-9_]+)` \| \S").expect("a pattern");
     let mut said: Vec<&str> = table.captures_iter(page).filter_map(|row| Some(row.get(1)?.as_str())).collect();
-    let mut rules: Vec<&str> = rules::TASK_RULES.iter().map(|rule| rule.name).chain(expect::SOURCE_RULES).collect();
+    let mut rules: Vec<&str> = rules::TASK_RULES
+        .iter()
+        .map(|rule| rule.name)
+        .chain(expect::SOURCE_RULES)
+        .chain(target::TARGET_RULES)
+        .collect();
     said.sort_unstable();
     rules.sort_unstable();
     assert_eq!(said, rules, "LABEL_STUDIO.md, the table of differences");

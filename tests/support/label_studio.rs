@@ -3,12 +3,14 @@
 //! Promise: where it cannot be installed the reason is given; it ends with the test.
 //! Not here: tests.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::servers::{Process, free_ports};
@@ -69,14 +71,90 @@ impl Installed {
         words.push("bash".to_owned());
         words.extend(self.words("start", project, &port.to_string()));
         let process = Process::start(&words, tempfile::tempdir().expect("a directory")).expect("it starts");
-        let mut server = LabelStudio { port, process };
-        let end = Instant::now() + START_TIMEOUT;
-        // 0.7 does not know this page, but answers.
-        while server.try_call("GET", "/api/health", None).is_none() {
-            assert!(!server.process.is_over() && Instant::now() < end, "no Label Studio: {}", server.process.log());
-            std::thread::sleep(Duration::from_millis(200));
+        LabelStudio { port, runs: Runs::Own(process) }.answering()
+    }
+
+    /// Loads it once, to be forked for many projects.
+    pub fn zygote(&self, variables: &[(&str, String)]) -> Zygote {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/label_studio/zygote.py");
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut child = Command::new(self.venv.join("bin/python"))
+            .arg(script)
+            .env("HOME", dir.path())
+            .envs([("collect_analytics", "0"), ("PYTHONWARNINGS", "ignore"), ("AWS_EC2_METADATA_DISABLED", "true")])
+            .envs(variables.iter().map(|(name, value)| (*name, value.as_str())))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let answers = BufReader::new(child.stdout.take().expect("piped"));
+        Zygote { asked: Mutex::new((child, answers)), dir }
+    }
+}
+
+/// A Label Studio that is loaded and serves nothing: its forks start at once.
+pub struct Zygote {
+    asked: Mutex<(Child, BufReader<ChildStdout>)>,
+    dir: tempfile::TempDir,
+}
+
+impl Zygote {
+    /// As [`Installed::start`].
+    pub fn start(&self, project: &Path) -> LabelStudio {
+        let port = free_ports()[0];
+        let log = self.dir.path().join(format!("{port}.log"));
+        let mut asked = self.asked.lock().expect("no panic within");
+        let (child, answers) = &mut *asked;
+        let line = format!("{port}\t{}\t{}\n", project.display(), log.display());
+        child.stdin.as_mut().expect("piped").write_all(line.as_bytes()).expect("it reads");
+        let mut pid = String::new();
+        answers.read_line(&mut pid).expect("it answers");
+        drop(asked);
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a process");
+        LabelStudio { port, runs: Runs::Forked(pid, log) }.answering()
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        let (child, _) = self.asked.get_mut().expect("no panic within");
+        child.kill().ok();
+        child.wait().ok();
+    }
+}
+
+/// How one is run.
+#[derive(Debug)]
+enum Runs {
+    Own(Process),
+    Forked(Pid, PathBuf),
+}
+
+impl Runs {
+    fn is_over(&mut self) -> bool {
+        match self {
+            Self::Own(process) => process.is_over(),
+            Self::Forked(pid, _) => rustix::process::test_kill_process(*pid).is_err(),
         }
-        server
+    }
+
+    fn log(&self) -> String {
+        match self {
+            Self::Own(process) => process.log(),
+            Self::Forked(_, log) => {
+                let text = std::fs::read_to_string(log).unwrap_or_default();
+                text.lines().rev().take(3).collect::<Vec<_>>().join(" / ")
+            }
+        }
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        if let Self::Forked(pid, _) = self {
+            kill_process(*pid, Signal::KILL).ok();
+        }
     }
 }
 
@@ -91,14 +169,24 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct LabelStudio {
     port: u16,
-    process: Process,
+    runs: Runs,
 }
 
 impl LabelStudio {
+    fn answering(mut self) -> Self {
+        let end = Instant::now() + START_TIMEOUT;
+        // 0.7 does not know this page, but answers.
+        while self.try_call("GET", "/api/health", None).is_none() {
+            assert!(!self.runs.is_over() && Instant::now() < end, "no Label Studio: {}", self.runs.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self
+    }
+
     /// A request and its answer.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let answer = self.try_call(method, path, body);
-        answer.unwrap_or_else(|| panic!("{method} {path}: no answer; {}", self.process.log()))
+        answer.unwrap_or_else(|| panic!("{method} {path}: no answer; {}", self.runs.log()))
     }
 
     /// Its tasks: `GET /api/tasks`, which must be well.
@@ -110,7 +198,7 @@ impl LabelStudio {
 
     /// The end of its log.
     pub fn log(&self) -> String {
-        self.process.log()
+        self.runs.log()
     }
 
     fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {

@@ -2,10 +2,11 @@
 //!
 //! Not here: what labelsync does in it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Kind, Server};
 
@@ -72,5 +73,32 @@ impl Far {
                 self.server.client().delete_object().bucket(&self.name).key(key).send().await.expect("deleted");
             }
         });
+    }
+
+    /// Every object with its bytes; for buckets of a few.
+    pub fn all(&self) -> BTreeMap<String, Vec<u8>> {
+        self.runtime.block_on(async {
+            let mut all = BTreeMap::new();
+            if self.server.kind == Kind::Gcs {
+                let listed = self.http.get(self.url(&format!("/storage/v1/b/{}/o", self.name)));
+                let listed = listed.send().await.expect("an answer").bytes().await.expect("a body");
+                let listed: Value = serde_json::from_slice(&listed).expect("JSON");
+                for object in listed["items"].as_array().into_iter().flatten() {
+                    let key = object["name"].as_str().expect("a name");
+                    let got = self.http.get(format!("{}?alt=media", self.object_url(key)));
+                    let body = got.send().await.expect("an answer").bytes().await.expect("a body");
+                    all.insert(key.to_owned(), body.to_vec());
+                }
+            } else {
+                let client = self.server.client();
+                let listed = client.list_objects_v2().bucket(&self.name).send().await.expect("a listing");
+                for object in listed.contents() {
+                    let key = object.key().expect("a key");
+                    let got = client.get_object().bucket(&self.name).key(key).send().await.expect("an object");
+                    all.insert(key.to_owned(), got.body.collect().await.expect("a body").to_vec());
+                }
+            }
+            all
+        })
     }
 }

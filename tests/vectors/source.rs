@@ -30,7 +30,8 @@ pub fn run(server: &Arc<Server>, provider: &str) {
     tally.end(&format!("source-{provider}"));
 }
 
-fn each(cases: &[Case], run: impl Fn(&Case) + Sync) {
+/// Each case, several at once.
+pub fn each(cases: &[Case], run: impl Fn(&Case) + Sync) {
     let next = Mutex::new(cases.iter());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -45,7 +46,8 @@ fn each(cases: &[Case], run: impl Fn(&Case) + Sync) {
     });
 }
 
-fn rig() -> Rig {
+/// A machine without projects.
+pub fn rig() -> Rig {
     let mut rig = Rig::new();
     rig.environment = environment();
     // A line for each task is more than anybody reads.
