@@ -10,6 +10,8 @@
 mod beside;
 #[path = "label_studio/clauses.rs"]
 mod clauses;
+#[path = "label_studio/contract.rs"]
+mod contract;
 #[path = "label_studio/handover.rs"]
 mod handover;
 #[path = "label_studio/live.rs"]
@@ -33,6 +35,22 @@ fn main() -> std::process::ExitCode {
             ),
             ("c08_a_clobbered_task_comes_back", clauses::c08_a_clobbered_task_comes_back),
             ("c09_an_import_keeps_its_id_and_ours_moves", clauses::c09_an_import_keeps_its_id_and_ours_moves),
+            ("c02_source_json_cut_anywhere_is_unreadable", contract::c02_source_json_cut_anywhere_is_unreadable),
+            ("c03_own_state_is_elsewhere", contract::c03_own_state_is_elsewhere),
+            (
+                "c10_a_label_config_that_is_replaced_is_held_against_the_tasks",
+                contract::c10_a_label_config_that_is_replaced_is_held_against_the_tasks,
+            ),
+            (
+                "c20_nothing_is_deleted_in_a_target_that_label_studio_reads",
+                contract::c20_nothing_is_deleted_in_a_target_that_label_studio_reads,
+            ),
+            (
+                "c23_objects_come_without_any_request_of_label_studio",
+                contract::c23_objects_come_without_any_request_of_label_studio,
+            ),
+            ("c21_label_studio_is_never_called", contract::c21_label_studio_is_never_called),
+            ("c22_written_in_a_quiet_moment_and_in_batches", contract::c22_written_in_a_quiet_moment_and_in_batches),
             (
                 "c15_a_removed_object_keeps_its_id_and_completion",
                 clauses::c15_a_removed_object_keeps_its_id_and_completion,

@@ -14,6 +14,9 @@ const PROMISES: u32 = 95;
 /// Promises that no test holds yet: a number that has tests must leave, and none may come.
 const NOT_YET: [u32; 9] = [51, 65, 75, 82, 83, 86, 88, 91, 92];
 
+/// How many clauses the contract with Label Studio has.
+const CLAUSES: u32 = 25;
+
 /// One line of SEMANTICS.md.
 struct Promise {
     sentence: String,
@@ -92,4 +95,29 @@ fn l94_the_numbers_of_tests_are_promises() {
     let named = code.split("fn l").skip(1).filter_map(|rest| rest.split_once('_')?.0.parse::<u32>().ok());
     let wrong: BTreeSet<u32> = named.filter(|number| !(1..=PROMISES).contains(number)).collect();
     assert!(wrong.is_empty(), "no promises: {wrong:?}");
+}
+
+#[test]
+fn every_clause_of_the_contract_has_its_tests() {
+    let mut code = String::new();
+    for dir in ["tests", "daemon", "ctl"] {
+        code_below(&root().join(dir), &mut code);
+    }
+    let page = std::fs::read_to_string(root().join("LABEL_STUDIO.md")).unwrap();
+    let mut clauses = Vec::new();
+    for line in page.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [clause, _, tests] = cells[..] else { continue };
+        let Some(Ok(number)) = clause.strip_prefix('C').map(str::parse::<u32>) else { continue };
+        clauses.push(number);
+        let tests: Vec<&str> = tests.split(' ').map(|name| name.trim_matches('`')).collect();
+        assert!(tests.iter().any(|name| name.contains(&format!("c{number:02}_"))), "C{number}: no test names it");
+        for name in tests {
+            // One of each provider is named in the code with a hole at its end.
+            let of_each = name.trim_end_matches("s3").trim_end_matches("gcs");
+            let there = [format!("fn {name}("), format!("\"{name}\""), format!("\"{of_each}{{provider}}\"")];
+            assert!(there.iter().any(|name| code.contains(name)), "C{number} names `{name}`, which is gone");
+        }
+    }
+    assert_eq!(clauses, (1..=CLAUSES).collect::<Vec<_>>());
 }

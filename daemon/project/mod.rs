@@ -19,6 +19,7 @@ pub mod run;
 pub mod shared;
 pub mod source_copies;
 pub mod source_look;
+pub mod source_recheck;
 pub mod source_road;
 pub mod spool;
 pub mod strict_json;

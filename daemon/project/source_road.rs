@@ -17,6 +17,7 @@ use super::ledger::HoldRow;
 use super::shared::Shared;
 use super::source_copies::SourceCopies;
 use super::source_look::{self, Looked, SourceSide, policy, read_objects};
+use super::source_recheck::Recheck;
 use super::tasks_road::TasksRoad;
 use crate::control::api::{Hold, PLAN_LINES_MAX, PlanView, Progress, Reason};
 use crate::events::{Happened, Level};
@@ -45,6 +46,8 @@ pub struct SourceRoad {
     /// Held by the one blocking step at a time that works on `tasks.json`; never contended.
     tasks: Arc<Mutex<TasksRoad>>,
     config: Option<(Fingerprint, Arc<LabelConfig>)>,
+    /// Held by the one blocking step at a time that uses it; never contended.
+    recheck: Arc<Mutex<Recheck>>,
     copies: SourceCopies,
     /// Buckets that were seen to list out of order.
     unordered: Vec<String>,
@@ -56,7 +59,15 @@ impl SourceRoad {
     /// Nothing looked at yet.
     pub fn new(shared: Shared) -> Self {
         let tasks = Arc::new(Mutex::new(TasksRoad::new(shared.clone())));
-        Self { shared, tasks, config: None, copies: SourceCopies::default(), unordered: Vec::new(), target: None }
+        Self {
+            shared,
+            tasks,
+            config: None,
+            recheck: Arc::default(),
+            copies: SourceCopies::default(),
+            unordered: Vec::new(),
+            target: None,
+        }
     }
 
     /// Where completions go ([`TargetSide::place`](super::target_road::TargetSide::place)): ids that it holds
@@ -143,6 +154,7 @@ impl SourceRoad {
             return Err(not_adopted());
         }
         let config = self.label_config().await?;
+        self.recheck(&config).await?;
         let looked = self.look(side, &config).await?;
         self.publish(&looked.sealed.counts, side);
         if self.is_held(looked.sealed.vanish.as_ref(), side).await? {
@@ -150,6 +162,14 @@ impl SourceRoad {
         }
         self.deselect_other_buckets(side).await?;
         self.reserve(side, &config, looked).await
+    }
+
+    /// A label config that was replaced is held against what stands in `tasks.json` (contract C10).
+    async fn recheck(&self, config: &Arc<LabelConfig>) -> Result<(), CycleError> {
+        let Some((print, _)) = &self.config else { return Ok(()) };
+        let (shared, recheck, config, print) = (self.shared.clone(), self.recheck.clone(), config.clone(), *print);
+        let look = move || recheck.lock().unwrap_or_else(PoisonError::into_inner).look(&shared, &config, print);
+        blocking(look).await
     }
 
     async fn look(&mut self, side: &SourceSide, config: &LabelConfig) -> Result<Looked, CycleError> {

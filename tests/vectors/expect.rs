@@ -51,7 +51,7 @@ pub struct Expect<'a> {
     /// `source.json` was touched while Label Studio had it in its memory, or removed.
     map_lost: bool,
     /// Keys that were no tasks.
-    pub dropped: BTreeSet<String>,
+    dropped: BTreeSet<String>,
     pub under: BTreeSet<&'static str>,
 }
 
@@ -100,6 +100,13 @@ impl<'a> Expect<'a> {
             }
         }
         self.map_lost |= self.started;
+    }
+
+    /// Objects that are there and no tasks.
+    pub fn left_out(&self) -> Vec<&String> {
+        let is_task = |key: &&String| self.shown.values().any(|(shown, _)| shown == *key);
+        let there = self.dropped.iter().filter(|key| self.objects.contains_key(*key));
+        there.filter(|key| !is_task(key)).collect()
     }
 
     /// What must stand there after a step with a snapshot.

@@ -1,0 +1,78 @@
+//! What stands in `tasks.json` against a label config that has changed (contract C10).
+//!
+//! Promise: tasks that Label Studio cannot show with the label config of now are said with their ids, imports too; what
+//! was quarantined under another one is tried again.
+//! Not here: objects that are to become tasks (`source_look`).
+
+use super::error::CycleError;
+use super::files::Fingerprint;
+use super::label_config::LabelConfig;
+use super::shared::Shared;
+use super::strict_json::{Duplicates, JsonLimits, MAX_OWN_DEPTH, parse};
+use super::validate::check_task;
+use crate::control::api::Reason;
+use crate::events::{Happened, Level};
+use crate::names::TaskId;
+
+/// The code of the warning.
+const DO_NOT_FIT: &str = "tasks_do_not_fit";
+
+/// Ids that are named; the rest is counted.
+const NAMED_MAX: usize = 10;
+
+/// The label config that the tasks were last held against.
+#[derive(Debug, Default)]
+pub struct Recheck {
+    checked: Option<Fingerprint>,
+}
+
+impl Recheck {
+    /// Holds `tasks.json` against the label config, where that is another one than before. Blocks.
+    pub fn look(&mut self, shared: &Shared, config: &LabelConfig, print: Fingerprint) -> Result<(), CycleError> {
+        if self.checked == Some(print) {
+            return Ok(());
+        }
+        let mut misfits: Vec<TaskId> = Vec::new();
+        let (mut count, mut first) = (0_u64, None);
+        let scanned = shared.near.scan_tasks(&mut |id, text| {
+            let limits = JsonLimits { depth: MAX_OWN_DEPTH, values: usize::MAX };
+            // What is no task at all is Label Studio's own affair; it is said when it is read.
+            let Ok(task) = parse(text, &limits, Duplicates::TakeLast) else { return Ok(()) };
+            let Some(fields) = task.as_object() else { return Ok(()) };
+            if let Err(rejected) = check_task(fields, config) {
+                count += 1;
+                first.get_or_insert(rejected);
+                if misfits.len() < NAMED_MAX {
+                    misfits.push(id);
+                }
+            }
+            Ok(())
+        });
+        match scanned {
+            Ok(_) => {}
+            // Label Studio is writing it: the next cycle looks again.
+            Err(error) if error.is_transient() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let changed = self.checked.replace(print).is_some();
+        if changed {
+            shared.ledger.retry(&[])?;
+        }
+        let Some(first) = first else {
+            shared.board.unwarn(shared.now(), DO_NOT_FIT);
+            return Ok(());
+        };
+        let ids: Vec<String> = misfits.iter().map(ToString::to_string).collect();
+        let more = if count > misfits.len() as u64 { " …" } else { "" };
+        let message = format!(
+            "{count} tasks of tasks.json do not fit the label config, and Label Studio fails on them for everybody: {}{more} ({first})",
+            ids.join(", ")
+        );
+        let hint =
+            "put the label config back, or one that these tasks fit; or correct the objects, or delete the tasks";
+        let reason = Reason { code: DO_NOT_FIT.to_owned(), message: message.clone(), hint: hint.to_owned() };
+        shared.board.warn(shared.now(), reason);
+        shared.tell(Happened::new(Level::Warning, DO_NOT_FIT, message).error(first.code));
+        Ok(())
+    }
+}
