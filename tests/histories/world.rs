@@ -161,6 +161,10 @@ impl World {
 
     fn start(&mut self) {
         let ledger = Arc::new(Ledger::open(&self.ledger_path()).unwrap());
+        // Label Studio's own storages never gave an id here: as the project's host writes down at the first start.
+        if ledger.meta("adopted").unwrap().is_none() {
+            ledger.set_meta("adopted", "1").unwrap();
+        }
         self.life.begin(ledger.clone(), self.state.join("at-death.db"));
         let near = MortalNear {
             inner: Directory::new(&self.project),
