@@ -67,7 +67,8 @@ impl Tally {
             writeln!(out, "  refused by init: {}", refused.trim()).expect("printed");
         }
         assert!(counts.differences.is_empty(), "{group}: no rule explains\n{}", counts.differences.join("\n"));
-        assert!(all > 0 && (compared > 0 || !cases::are_own()), "{group}: nothing was compared");
+        // Another directory may have no case of a group; it is said above.
+        assert!(compared > 0 || !cases::are_own(), "{group}: nothing was compared");
         if cases::are_own() {
             let pinned: Vec<&str> = PINNED.lines().filter(|line| line.starts_with(&format!("{group} "))).collect();
             let path = Path::new("tests/vectors/under_rules.txt");
