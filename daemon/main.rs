@@ -53,6 +53,10 @@ enum Command {
     Demo,
 }
 
+/// Variables that name a file of credentials.
+const CREDENTIAL_FILES: [&str; 4] =
+    ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "GOOGLE_APPLICATION_CREDENTIALS"];
+
 /// Exit codes of the contract.
 const FAILED: u8 = 1;
 const LOCKED: u8 = 73;
@@ -75,6 +79,10 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return wrong_settings(&problems),
     };
+    let problems = credential_problems(&loaded);
+    if !problems.is_empty() {
+        return wrong_settings(&problems);
+    }
     let state_dir = args.state_dir.clone().unwrap_or_else(|| loaded.settings.daemon.state_dir.clone());
     if args.check {
         return check(&loaded, &state_dir);
@@ -84,6 +92,29 @@ fn main() -> ExitCode {
     let socket = args.socket.clone().unwrap_or_else(|| loaded.settings.daemon.socket.clone());
     let start = Start { config_file: args.config, loaded, state_dir, pace: Pace::default() };
     with_runtime(daemon(start, socket))
+}
+
+/// What is wrong with the credentials that systemd hands over; those of the environment and of the settings that stand
+/// there must be there.
+fn credential_problems(loaded: &Loaded) -> Vec<Problem> {
+    let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else { return Vec::new() };
+    let of_environment = CREDENTIAL_FILES.iter().filter_map(|name| {
+        let file = std::env::var_os(name)?;
+        Some(((*name).to_owned(), PathBuf::from(file)))
+    });
+    let of_settings = loaded.settings.projects.values().flat_map(|project| {
+        let sides = [
+            ("source", project.source.as_ref().map(|s| &s.store)),
+            ("target", project.target.as_ref().map(|t| &t.store)),
+        ];
+        sides.into_iter().filter_map(|(side, store)| match store {
+            Some(settings::StoreSettings::Gcs(gcs)) => {
+                Some((format!("projects.{}.{side}.credentials_file", project.name), gcs.credentials_file.clone()?))
+            }
+            _ => None,
+        })
+    });
+    systemd::credential_problems(&dir, of_environment.chain(of_settings))
 }
 
 fn with_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {

@@ -1,7 +1,8 @@
-//! What the service manager is told.
+//! What the service manager is told, and the credentials that it hands over.
 //!
 //! Promise: told where it listens, a path or an abstract name (`@…`); elsewhere, and where it fails, nothing happens:
 //! a missing notification is the service manager's to notice, it has its own timeouts.
+//! A directory of credentials without the credentials is an error, never a daemon that goes without.
 //! Not here: when (`main`).
 
 use std::ffi::OsStr;
@@ -9,9 +10,12 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use sd_notify::NotifyState;
+
+use crate::settings::Problem;
 
 /// Tells these states in one datagram.
 pub fn notify(states: &[NotifyState]) {
@@ -28,6 +32,30 @@ pub fn watchdog_time(usec: Option<String>, pid: Option<String>) -> Option<Durati
     }
     let usec: u64 = usec?.parse().ok()?;
     (usec > 0).then(|| Duration::from_micros(usec))
+}
+
+/// What is wrong with `$CREDENTIALS_DIRECTORY`: it was asked for (`LoadCredential=`), so it is to be there, hold
+/// something, and hold every one of the `named` files that should stand in it, each with its name for people.
+pub fn credential_problems(dir: &Path, named: impl Iterator<Item = (String, PathBuf)>) -> Vec<Problem> {
+    let place = format!("CREDENTIALS_DIRECTORY {}", dir.display());
+    let remedy = "correct LoadCredential= of the unit (`systemctl cat labelsyncd`) and the file that it names, then \
+                  `systemctl restart labelsyncd`";
+    let mut entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => return vec![Problem::new(place, format!("cannot be read: {}", error.kind()), remedy)],
+    };
+    if entries.next().is_none() {
+        return vec![Problem::new(place, "is empty: the credentials that the unit asks for did not come", remedy)];
+    }
+    let missing = named.filter(|(_, file)| file.starts_with(dir)).filter_map(|(name, file)| {
+        let message = match std::fs::metadata(&file) {
+            Ok(meta) if meta.len() > 0 => return None,
+            Ok(_) => "is an empty file".to_owned(),
+            Err(error) => format!("cannot be read: {}", error.kind()),
+        };
+        Some(Problem::new(name, format!("{} {message}", file.display()), remedy))
+    });
+    missing.collect()
 }
 
 fn send(address: &OsStr, message: &str) -> io::Result<()> {

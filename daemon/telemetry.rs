@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -22,14 +23,15 @@ use crate::settings::LogFormat;
 /// The journal, where events go there.
 static JOURNAL: OnceLock<Journal> = OnceLock::new();
 
-/// What is logged where nobody asks for more. What the SDK has to say of requests is said once by us, and it would quote
-/// answers.
-const OURS: &str = "info,aws_config=error,aws_runtime=error,aws_smithy_runtime=off";
+/// Only what we say ourselves is logged, whatever `filter` asks for: libraries quote requests, answers, and what a
+/// credential process prints, in which secrets stand (seen at trace level and in warnings).
+const OURS: &str = "labelsync";
 
 /// Starts the log. `filter`: as `RUST_LOG` is written; ours is `info`.
 pub fn start(format: LogFormat, filter: Option<&str>) {
-    let filter = filter.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(OURS));
-    let registry = tracing_subscriber::registry().with(filter);
+    let filter = filter.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info"));
+    let ours = filter_fn(|meta| meta.target().starts_with(OURS));
+    let registry = tracing_subscriber::registry().with(filter).with(ours);
     let stderr = std::io::stderr;
     let text =
         || tracing_subscriber::fmt::layer().with_writer(stderr).with_target(false).with_ansi(stderr().is_terminal());
@@ -44,7 +46,7 @@ pub fn start(format: LogFormat, filter: Option<&str>) {
                 if let Some(journal) = Journal::open() {
                     let _first_stays = JOURNAL.set(journal);
                 }
-                // What libraries say: our own events have fields and ids that it does not know.
+                // What is said beside events: those have fields and ids that it does not know.
                 let layer = layer
                     .with_field_prefix(Some("LABELSYNC".to_owned()))
                     .with_syslog_identifier("labelsyncd".to_owned());

@@ -195,6 +195,7 @@ fn look_at(rig: &mut Rig, setups: &[Setup]) {
     if setups.iter().any(|setup| setup.source.contains("no-keys")) {
         // What the profile has not is not found elsewhere either.
         rig.environment.retain(|(name, _)| !matches!(*name, "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY"));
+        rig.without = vec!["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
         rig.environment.push(("AWS_PROFILE", "good".to_owned()));
     }
     rig.project("cats", IMAGE_CONFIG);

@@ -62,6 +62,8 @@ pub struct Rig {
     pub dir: tempfile::TempDir,
     /// Set for every program that is started here.
     pub environment: Vec<(&'static str, String)>,
+    /// Taken away from every program that is started here, before that.
+    pub without: Vec<&'static str>,
     child: Option<Child>,
 }
 
@@ -72,7 +74,7 @@ impl Rig {
         for name in ["state", "in", "out"] {
             std::fs::create_dir(dir.path().join(name)).expect("made");
         }
-        Self { dir, environment: Vec::new(), child: None }
+        Self { dir, environment: Vec::new(), without: Vec::new(), child: None }
     }
 
     /// A project `cats` with directories for buckets: source `in`, target `out`, prefix `done`.
@@ -139,6 +141,9 @@ impl Rig {
     fn program(&self, program: &str, words: &[&str]) -> Command {
         let mut command = Command::new(program);
         for name in UNWANTED.into_iter().chain(["NO_COLOR", "NOTIFY_SOCKET", "LISTEN_FDS", "LABELSYNC_LOG"]) {
+            command.env_remove(name);
+        }
+        for name in &self.without {
             command.env_remove(name);
         }
         command
