@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         ("the_readmes_test_command_is_what_ci_runs", commands::scripts),
         ("the_tour_shows_what_lsctl_prints", tour::console_blocks),
         ("the_policies_allow_what_the_code_calls", policies::actions),
+        ("the_roles_for_google_allow_what_the_code_calls", policies::google),
         ("objects_are_deleted_only_under_the_target_prefix", policies::deletes),
         ("the_owners_mark_may_be_written", policies::mark),
         ("browsers_may_read_and_nothing_else", policies::cors),

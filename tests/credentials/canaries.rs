@@ -18,7 +18,46 @@ pub fn add(trials: &mut Trials) {
 
 async fn searched() {
     let mut rig = Rig::new();
-    at_home(&mut rig);
+    hide(&mut rig);
+    let dir = rig.dir.path().display().to_string();
+    let good = Double::start(|_, request| crate::s3::bucket(request, |key| !key.is_empty())).await;
+    let refusing = Double::always(refusal()).await;
+    let (gcs, gcs_refusing) = (google::bucket().await, Double::always(refusal()).await);
+    let mut settings = String::new();
+    let mut project = |name: &str, kind: &str, double: &Double, lines: &str| {
+        rig.project(name, IMAGE_CONFIG);
+        settings.push_str(&format!(
+            "[projects.{name}]\npath = \"{dir}/{name}\"\nlabel_studio_has_credentials = true\n[projects.{name}.source]\n\
+             type = \"{kind}\"\nbucket = \"bucket\"\nregex = '.*'\npoll_interval = \"1s\"\nendpoint = \"{}\"\n\
+             allow_http = true\n{lines}",
+            double.endpoint()
+        ));
+    };
+    project("environment", "s3", &good, "");
+    project("refused", "s3", &refusing, "");
+    project("file", "s3", &good, "profile = \"file\"\n");
+    project("process", "s3", &good, "profile = \"process\"\n");
+    project("broken", "s3", &good, "profile = \"broken\"\n");
+    project("google", "gcs", &gcs, "credentials_file = \"good.json\"\n");
+    project("google-refused", "gcs", &gcs_refusing, "credentials_file = \"good.json\"\n");
+    project("google-broken", "gcs", &gcs, "credentials_file = \"key.json\"\n");
+    rig.settings(&settings);
+    rig.start();
+    let names = ["environment", "refused", "file", "process", "broken", "google", "google-refused", "google-broken"];
+    let said = asked(&rig, &names);
+    clean("what lsctl said", &said);
+    let log = rig.log();
+    assert!(log.contains("the credentials' provider failed"), "is it the log? {}", &log[..log.len().min(2_000)]);
+    clean("the log", &log);
+    rig.stop();
+    for place in ["state", "environment", "google"] {
+        search(&rig.path(place));
+    }
+}
+
+/// Secrets in the environment, in files, and in what programs print.
+fn hide(rig: &mut Rig) {
+    at_home(rig);
     rig.environment.extend([
         ("LABELSYNC_LOG", "trace".to_owned()),
         ("AWS_ACCESS_KEY_ID", "KEY-OF-ENVIRONMENT".to_owned()),
@@ -50,32 +89,12 @@ async fn searched() {
         &google::service_account().replace("PRIVATE KEY-----\\n", "PRIVATE KEY-----\\ncanary"),
     );
     write(&rig.path("good.json"), &google::service_account());
-    let good = Double::start(|_, request| crate::s3::bucket(request, |key| !key.is_empty())).await;
-    let refusing = Double::always(refusal()).await;
-    let (gcs, gcs_refusing) = (google::bucket().await, Double::always(refusal()).await);
-    let mut settings = String::new();
-    let mut project = |name: &str, kind: &str, double: &Double, lines: &str| {
-        rig.project(name, IMAGE_CONFIG);
-        settings.push_str(&format!(
-            "[projects.{name}]\npath = \"{dir}/{name}\"\nlabel_studio_has_credentials = true\n[projects.{name}.source]\n\
-             type = \"{kind}\"\nbucket = \"bucket\"\nregex = '.*'\npoll_interval = \"1s\"\nendpoint = \"{}\"\n\
-             allow_http = true\n{lines}",
-            double.endpoint()
-        ));
-    };
-    project("environment", "s3", &good, "");
-    project("refused", "s3", &refusing, "");
-    project("file", "s3", &good, "profile = \"file\"\n");
-    project("process", "s3", &good, "profile = \"process\"\n");
-    project("broken", "s3", &good, "profile = \"broken\"\n");
-    project("google", "gcs", &gcs, "credentials_file = \"good.json\"\n");
-    project("google-refused", "gcs", &gcs_refusing, "credentials_file = \"good.json\"\n");
-    project("google-broken", "gcs", &gcs, "credentials_file = \"key.json\"\n");
-    rig.settings(&settings);
-    rig.start();
-    let names = ["environment", "refused", "file", "process", "broken", "google", "google-refused", "google-broken"];
+}
+
+/// Everything that lsctl can be asked.
+fn asked(rig: &Rig, names: &[&str]) -> String {
     let mut said = String::new();
-    for name in names {
+    for name in names.iter().copied() {
         until("a look", crate::support::rig::PATIENCE, || {
             let poll = &rig.status_of(name)["source"]["poll"];
             (poll["last_success_at"].is_i64() || poll["failures"].as_u64() > Some(0)).then_some(())
@@ -91,14 +110,7 @@ async fn searched() {
         let ran = rig.lsctl(words);
         said += &(ran.out + &ran.err);
     }
-    clean("what lsctl said", &said);
-    let log = rig.log();
-    assert!(log.contains("the credentials' provider failed"), "is it the log? {}", &log[..log.len().min(2_000)]);
-    clean("the log", &log);
-    rig.stop();
-    for place in ["state", "environment", "google"] {
-        search(&rig.path(place));
-    }
+    said
 }
 
 /// A server that says back what it was told.

@@ -41,6 +41,12 @@ pub fn add(trials: &mut Trials) {
         machine.config(&format!("[default]\nregion = ca-central-1\ncredential_process = {}\n", script.display()));
         machine.signs_with("KEY-OF-PROCESS", "ca-central-1", "from a credential_process");
     });
+    services(trials);
+    trials.test("l54_a_rotated_key_is_taken_without_a_restart", rotated);
+}
+
+/// Services that give credentials.
+fn services(trials: &mut Trials) {
     trials.test("l54_assumed_role", || async {
         let sts = Double::start(|_, request| sts(request, "AssumeRole", "KEY-OF-ASSUMED-ROLE")).await;
         let mut machine = Machine::new(&[]).await;
@@ -92,7 +98,6 @@ pub fn add(trials: &mut Trials) {
         write(&cache.join(format!("{SHA1_OF_LAB}.json")), &token);
         machine.signs_with("KEY-OF-SSO-SESSION", "eu-west-1", "from an SSO session");
     });
-    trials.test("l54_a_rotated_key_is_taken_without_a_restart", rotated);
 }
 
 const SECRET: (&str, &str) = ("AWS_SECRET_ACCESS_KEY", "canary-secret");

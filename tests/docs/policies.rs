@@ -16,6 +16,15 @@ const PERMISSIONS: [(&str, &str); 5] = [
     ("delete_object", "s3:DeleteObject"),
 ];
 
+/// The permissions that each request to Google's API needs; replacing an object is deleting it too.
+const GOOGLE_PERMISSIONS: [(&str, &[&str]); 5] = [
+    ("listing", &["storage.objects.list"]),
+    ("media", &["storage.objects.get"]),
+    ("metadata", &["storage.objects.get"]),
+    ("upload", &["storage.objects.create", "storage.objects.delete"]),
+    ("deletion", &["storage.objects.delete"]),
+];
+
 struct Statement {
     actions: BTreeSet<String>,
     resource: String,
@@ -94,5 +103,34 @@ pub fn cors() {
         assert_eq!(rule["AllowedMethods"], serde_json::json!(["GET"]));
         let origins = rule["AllowedOrigins"].as_array().unwrap();
         assert!(origins.iter().all(|origin| origin.as_str().unwrap().starts_with("https://")), "{origins:?}");
+    }
+}
+
+/// What a custom role of Google's includes.
+fn included(name: &str) -> BTreeSet<String> {
+    let text = text(name);
+    let (_, list) = text.split_once("\nincludedPermissions:\n").unwrap();
+    list.lines().map(|line| line.strip_prefix("- ").unwrap().to_owned()).collect()
+}
+
+pub fn google() {
+    let request = regex::Regex::new(r"path::([a-z_]+)\(").unwrap();
+    let code = text("daemon/store/gcs.rs");
+    let called: BTreeSet<&str> = request.captures_iter(&code).map(|found| found.get(1).unwrap().as_str()).collect();
+    assert!(called.len() >= 5, "only {called:?}: does the pattern still see them?");
+    let needs = |name: &&str| {
+        let known = GOOGLE_PERMISSIONS.iter().find(|(request, _)| request == name);
+        known.unwrap_or_else(|| panic!("which permission does {name} need?")).1.iter().map(|p| (*p).to_owned())
+    };
+    let needed: BTreeSet<String> = called.iter().flat_map(needs).collect();
+    assert_eq!(included("config/gcs-target-role.yaml"), needed);
+    let reads = ["storage.objects.get".to_owned(), "storage.objects.list".to_owned()];
+    assert_eq!(included("config/gcs-source-role.yaml"), BTreeSet::from(reads));
+    let rules: Value = serde_json::from_str(&text("config/gcs-cors.json")).unwrap();
+    for rule in rules.as_array().unwrap() {
+        assert_eq!(rule["method"], serde_json::json!(["GET"]));
+        assert!(
+            rule["origin"].as_array().unwrap().iter().all(|origin| origin.as_str().unwrap().starts_with("https://"))
+        );
     }
 }
