@@ -1,12 +1,18 @@
-//! What a poll of unchanged keys costs, beside a floor that walks the same pages and does nothing else.
+//! What a poll of unchanged keys costs, beside the same listing by `s5cmd`, `rclone` and a floor that does no work.
 //!
-//! `cargo bench --bench poll [-- KEYS]` prints CPU seconds, wall and the ratio; KEYS: 1,000,000 without it.
-//! Both run in one process, one after the other, on the same store in memory: the bucket costs nothing.
+//! `cargo bench --bench poll [-- KEYS]` (1,000,000 without it); `-- --grow` polls 1 k to 10 M keys and draws the cost.
+//! The bucket is our own double, a process of its own; each program that is compared is one too, and its whole life is
+//! measured. Peers are looked for on the path and in the directory that `PEERS` names.
 
-use std::io::Write;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
 use labelsync::clock::{Clock, SystemClock};
 use labelsync::events::EventLog;
 use labelsync::names::{ETag, Key, ProjectName, Sha256, TaskId};
@@ -16,80 +22,179 @@ use labelsync::project::ledger::Ledger;
 use labelsync::project::shared::Shared;
 use labelsync::project::source_look::SourceSide;
 use labelsync::project::source_road::SourceRoad;
-use labelsync::settings;
-use labelsync::store::memory::MemoryStore;
-use labelsync::store::{ListRequest, Store};
+use labelsync::settings::{self, StoreSettings};
+use labelsync::store::s3::S3Store;
 use labelsync::sync::action::{Form, TaskAction};
 use labelsync::sync::pace::Pace;
+use support::double::{self, Double};
+use support::measure::{Cost, run, run_quietly};
+use support::{BUCKET, CREDENTIALS, etag, key, machine, number, option, peer, say};
 
-const ROOT: &str = "s3://bench";
+/// Sizes of `--grow`.
+const SIZES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 fn main() {
-    let keys = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(bench(keys));
+    double::serve_if_asked();
+    match option("--role").as_deref() {
+        None if std::env::args().any(|arg| arg == "--grow") => grow(),
+        None => compare(number(0, 1_000_000)),
+        Some("fill") => fill(&dir(), number(0, 0)),
+        Some("poll") => say(block_on(poll(&dir(), &endpoint()))),
+        Some("floor") => say(block_on(floor(&endpoint(), true))),
+        Some("fetch") => say(block_on(floor(&endpoint(), false))),
+        Some(role) => panic!("no role: {role}"),
+    }
 }
 
-async fn bench(keys: u64) {
+fn compare(keys: u64) {
+    say(machine());
     let dir = tempfile::tempdir().expect("a temporary directory");
-    std::fs::write(dir.path().join("config.xml"), "<View><Image name=\"i\" value=\"$image\"/></View>").expect("config");
-    let store = Arc::new(MemoryStore::new(ROOT).with_page_objects(1_000));
-    let shared = shared(dir.path());
-    fill(&store, &shared, keys);
-    let side = side(store.clone());
-    let floor = timed(floor(&*store)).await;
-    let poll = timed(poll(&shared, &side)).await;
-    assert_eq!(floor.result, keys, "the floor saw every key");
-    assert_eq!(poll.result, 0, "nothing has changed");
-    // Whoever reads may have gone; the figures are for a person.
-    let _gone = writeln!(
-        std::io::stdout(),
-        "{keys} unchanged keys: CPU s, wall s\n{}   the pages, walked\n{}   matched, merged with the ledger, decided\nratio of CPU: {:.1}",
-        floor.line("floor"),
-        poll.line("poll"),
-        poll.cpu.as_secs_f64() / floor.cpu.as_secs_f64().max(0.001)
-    );
-}
-
-/// CPU of the whole process, wall, and what the work came to.
-struct Timed {
-    cpu: Duration,
-    wall: Duration,
-    result: u64,
-}
-
-impl Timed {
-    fn line(&self, name: &str) -> String {
-        format!("{name:6} {:6.2} {:6.2}", self.cpu.as_secs_f64(), self.wall.as_secs_f64())
+    let double = Double::start(keys);
+    run(&mut role("fill", dir.path(), &double, Some(keys)));
+    say(format_args!("{keys} unchanged keys, listed:"));
+    let mut costs: Vec<(&str, Cost)> = Vec::new();
+    for name in ["fetch", "floor", "poll"] {
+        double.requests();
+        let cost = run(&mut role(name, dir.path(), &double, None));
+        let expected = if name == "poll" { "0".to_owned() } else { keys.to_string() };
+        assert!(name == "fetch" || cost.output.trim() == expected, "{name}: {}", cost.output);
+        say(cost.line(label(name), double.requests()));
+        costs.push((name, cost));
+    }
+    for (name, command) in [("s5cmd", s5cmd(&double)), ("rclone", rclone(&double))] {
+        let Some(mut command) = command else {
+            say(format_args!("{name} is not installed: not measured"));
+            continue;
+        };
+        double.requests();
+        let cost = run_quietly(&mut command);
+        say(cost.line(label(name), double.requests()));
+        costs.push((name, cost));
+    }
+    let cpu = |wanted| costs.iter().find(|(name, _)| *name == wanted).map(|(_, cost)| cost.cpu.max(0.01));
+    let poll = cpu("poll").expect("measured above");
+    for (name, bar) in [("floor", "at most 3"), ("s5cmd", "at most 0.100"), ("rclone", "at most 0.143")] {
+        let Some(other) = cpu(name) else { continue };
+        say(format_args!("CPU of the poll / CPU of {name}: {:.3} ({bar})", poll / other));
     }
 }
 
-async fn timed(work: impl Future<Output = u64>) -> Timed {
-    let (cpu, wall) = (cpu_time(), Instant::now());
-    let result = work.await;
-    Timed { cpu: cpu_time() - cpu, wall: wall.elapsed(), result }
+fn label(name: &str) -> &'static str {
+    match name {
+        "fetch" => "the same requests, unread",
+        "floor" => "floor: the same, keys scanned",
+        "poll" => "labelsync: poll",
+        "s5cmd" => "s5cmd ls",
+        _ => "rclone lsf",
+    }
 }
 
-fn cpu_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+fn grow() {
+    say(machine());
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let double = Double::start(0);
+    let mut costs = Vec::new();
+    for keys in SIZES.into_iter().filter(|size| *size <= number(0, u64::MAX)) {
+        let dir = dir.path().join(keys.to_string());
+        std::fs::create_dir(&dir).expect("a directory");
+        double.set_keys(keys);
+        run(&mut role("fill", &dir, &double, Some(keys)));
+        let cost = run(&mut role("poll", &dir, &double, None));
+        assert_eq!(cost.output.trim(), "0", "nothing has changed");
+        say(cost.line(&format!("{keys} keys"), double.requests()));
+        costs.push((keys, cost));
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+    say("\nkeys        CPU ms                                     MiB");
+    for (keys, cost) in &costs {
+        let stars = "#".repeat(((cost.cpu * 1000.0).max(1.0).log10() * 8.0) as usize);
+        let mib = "#".repeat((cost.peak_mib / 4.0) as usize);
+        say(format_args!("{keys:>10} {:>7.0} {stars:<36} {:>5.0} {mib}", cost.cpu * 1000.0, cost.peak_mib));
+    }
+    say("CPU on a logarithmic scale: a straight line is a tenth more for each #-step; memory on a linear one.");
 }
 
-async fn floor(store: &dyn Store) -> u64 {
-    let (mut token, mut listed) = (None, 0);
+fn role(name: &str, dir: &Path, double: &Double, keys: Option<u64>) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--role", name, "--endpoint", &double.endpoint(), "--dir"]).arg(dir);
+    command.args(keys.map(|keys| keys.to_string())).envs(CREDENTIALS);
+    command
+}
+
+fn s5cmd(double: &Double) -> Option<Command> {
+    let mut command = Command::new(peer("s5cmd")?);
+    command.args(["--endpoint-url", &double.endpoint(), "ls", &format!("s3://{BUCKET}/incoming/*")]).envs(CREDENTIALS);
+    Some(command)
+}
+
+fn rclone(double: &Double) -> Option<Command> {
+    let mut command = Command::new(peer("rclone")?);
+    command.args(["--config", "/dev/null", "lsf", "-R", "--fast-list", "--s3-provider", "Other", "--s3-env-auth"]);
+    command.args(["--s3-list-version", "2", "--s3-endpoint", &double.endpoint()]);
+    command.arg(format!(":s3:{BUCKET}/incoming")).envs(CREDENTIALS);
+    Some(command)
+}
+
+fn dir() -> std::path::PathBuf {
+    option("--dir").expect("--dir").into()
+}
+
+fn endpoint() -> String {
+    option("--endpoint").expect("--endpoint")
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+/// The requests of the listing over bare hyper; how many keys there were, where they are looked at.
+async fn floor(endpoint: &str, scan: bool) -> u64 {
+    let address = endpoint.trim_start_matches("http://").to_owned();
+    let stream = tokio::net::TcpStream::connect(&address).await.expect("the double");
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Empty<Bytes>>(io).await.expect("HTTP");
+    tokio::spawn(connection);
+    let (mut token, mut keys) = (String::new(), 0);
     loop {
-        let page = store.list_page(&ListRequest::default(), token.as_ref()).await.expect("a page");
-        listed += page.objects.len() as u64;
-        let Some(next) = page.next else { return listed };
-        token = Some(next);
+        let uri = format!("/{BUCKET}/?list-type=2&encoding-type=url&max-keys=1000&prefix=incoming%2F{token}");
+        let request = hyper::Request::get(uri).header("host", &address).body(Empty::new()).expect("a request");
+        sender.ready().await.expect("a connection");
+        let answer = sender.send_request(request).await.expect("an answer");
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        if scan {
+            let mut rest = &body[..];
+            while let Some(at) = find(rest, b"<Key>") {
+                let end = find(&rest[at..], b"</Key>").expect("an end");
+                keys += 1;
+                rest = &rest[at + end..];
+            }
+        }
+        let Some(at) = find(&body[..body.len().min(1_000)], b"<NextContinuationToken>") else { return keys };
+        let next = &body[at + b"<NextContinuationToken>".len()..];
+        let next = &next[..find(next, b"<").expect("an end")];
+        token = format!("&continuation-token={}", String::from_utf8_lossy(next));
     }
 }
 
-async fn poll(shared: &Shared, side: &SourceSide) -> u64 {
-    SourceRoad::new(shared.clone()).plan(side).await.expect("a plan").total
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    let first = what[0];
+    let mut from = 0;
+    loop {
+        let at = from + text[from..].iter().position(|byte| *byte == first)?;
+        if text[at..].starts_with(what) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
 }
 
-fn shared(dir: &std::path::Path) -> Shared {
+/// One look at the bucket, matched, merged with the ledger, decided; the number of things to do.
+async fn poll(dir: &Path, endpoint: &str) -> u64 {
+    let (shared, side) = (shared(dir), side(endpoint).await);
+    SourceRoad::new(shared).plan(&side).await.expect("a plan").total
+}
+
+fn shared(dir: &Path) -> Shared {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     Shared {
         name: ProjectName::parse("bench").expect("a name"),
@@ -103,33 +208,38 @@ fn shared(dir: &std::path::Path) -> Shared {
     }
 }
 
-/// As many objects as tasks: nothing is left to do.
-fn fill(store: &MemoryStore, shared: &Shared, keys: u64) {
-    let origin = shared.ledger.origin(ROOT).expect("an origin");
+/// As many tasks as objects: nothing is left to do.
+fn fill(dir: &Path, keys: u64) {
+    std::fs::write(dir.join("config.xml"), "<View><Image name=\"i\" value=\"$image\"/></View>").expect("config");
+    let shared = shared(dir);
+    let origin = shared.ledger.origin(&format!("s3://{BUCKET}")).expect("an origin");
     let mut batch = Vec::new();
     for n in 0..keys {
-        let key = Key::new(format!("incoming/2026/11/{:04}/image-{n:09}.jpg", n / 10_000));
-        let etag: ETag = store.insert(&key, Vec::new());
         batch.push(TaskAction::Add {
             id: TaskId::new(n).expect("an id"),
-            key,
-            etag,
+            key: Key::new(key(n)),
+            etag: ETag::new(etag(n)),
             form: Form::Blob { data_key: "image".to_owned() },
             body: None,
             data_hash: Sha256::of(&n.to_le_bytes()),
         });
         if batch.len() == 50_000 || n + 1 == keys {
             shared.ledger.reserve(origin, &batch).expect("reserved");
+            shared.ledger.settle("").expect("settled");
             batch.clear();
         }
     }
-    shared.ledger.settle("").expect("settled");
 }
 
-fn side(store: Arc<dyn Store>) -> SourceSide {
-    let text = "[projects.bench]\npath = \"/p\"\n\
-                [projects.bench.source]\ntype = \"s3\"\nbucket = \"bench\"\nregex = '.*\\.jpg'\n";
-    let loaded = settings::load_texts(&[("bench", text)]).expect("good settings");
+async fn side(endpoint: &str) -> SourceSide {
+    let text = format!(
+        "[projects.bench]\npath = \"/p\"\n[projects.bench.source]\ntype = \"s3\"\nbucket = \"{BUCKET}\"\n\
+         prefix = \"incoming/\"\nrecursive = true\nendpoint = \"{endpoint}\"\nallow_http = true\nregex = '.*\\.jpg'\n"
+    );
+    let loaded = settings::load_texts(&[("bench", &text)]).expect("good settings");
     let project = loaded.settings.projects.into_values().next().expect("one project");
-    SourceSide { settings: project.source.expect("a source"), store, targets: Vec::new() }
+    let settings = project.source.expect("a source");
+    let StoreSettings::S3(s3) = &settings.store else { panic!("an S3 source") };
+    let store = Arc::new(S3Store::connect(s3).await.expect("a store"));
+    SourceSide { settings, store, targets: Vec::new() }
 }

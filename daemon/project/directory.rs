@@ -4,7 +4,9 @@
 //! Not here: deciding anything; how a file is replaced (`files`).
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -114,6 +116,14 @@ impl Directory {
 }
 
 /// `completions/7.json`: `7.json`.
+/// Where the map's last `}` is; `None`: the file does not end with it.
+fn before_end(tasks: &File) -> io::Result<Option<u64>> {
+    let Some(at) = tasks.metadata()?.len().checked_sub(1) else { return Ok(None) };
+    let mut last = [0];
+    tasks.read_exact_at(&mut last, at)?;
+    Ok((last == *b"}").then_some(at))
+}
+
 fn completion_name(id: TaskId) -> String {
     format!("{id}.json")
 }
@@ -251,6 +261,13 @@ impl Near for Directory {
         let expected = base.map_or(Expected::Absent { like: like.as_ref() }, Expected::Is);
         let mut unreadable = false;
         let replaced = dir.replace(TASKS, expected, |out| {
+            if edits.only_adds()
+                && let Some(file) = &source
+                && let Some(before_end) = before_end(file)?
+            {
+                out.copy_start_of(file, before_end)?;
+                return tasks_file::append(edits, out);
+            }
             let base = source.as_mut().map(|file| file as &mut dyn Read);
             tasks_file::rewrite(base, edits, out).map_err(|error| match error {
                 TasksFileError::Io(error) => error,

@@ -7,6 +7,7 @@
 
 mod attributes;
 mod error;
+mod fill;
 mod lock;
 mod names;
 mod print;
@@ -26,6 +27,7 @@ use rustix::io::Errno;
 
 pub use attributes::Attributes;
 pub use error::{FileError, FileErrorKind};
+pub use fill::Filling;
 pub use lock::{IfAbsent, Lock};
 pub(crate) use names::is_temporary;
 pub use names::{Entry, EntryKind, Leftover, Names};

@@ -20,7 +20,7 @@ use crate::control::api::Progress;
 use crate::names::Key;
 use crate::settings::{BlobUrl, SourceSettings, StoreSettings};
 use crate::store::listing::{self, ListingError, Order};
-use crate::store::{Listed, Store, StoreErrorKind};
+use crate::store::{Listed, Objects, Store, StoreErrorKind};
 use crate::sync::action::Form;
 use crate::sync::holds::VanishLimit;
 use crate::sync::select::{OwnTarget, Scope, Selection};
@@ -31,6 +31,10 @@ const PAGES_IN_HAND: usize = 2;
 
 /// Objects read at once: enough to hide a bucket's latency, few enough for any server.
 const READS_AT_ONCE: usize = 32;
+
+/// Larger objects (up to 16 MiB) are no work for the threads that talk to the network; handing over a smaller one
+/// costs more than parsing it.
+const PARSED_IN_PLACE_MAX_BYTES: usize = 16 * 1024;
 
 /// Failed reads in a row after which a cycle gives up: the bucket, not an object, is the trouble.
 const READ_FAILURES_MAX: usize = 16;
@@ -157,16 +161,16 @@ fn walk(
     shared: &Shared,
     policy: SourcePolicy,
     origin: i64,
-    mut pages: mpsc::Receiver<Vec<Listed>>,
+    mut pages: mpsc::Receiver<Objects>,
     sealed: oneshot::Receiver<listing::Complete>,
 ) -> Result<Looked, CycleError> {
-    let mut known = shared.ledger.reader()?.known_rows(origin).map(|row| row.map_err(CycleError::from)).peekable();
+    let mut known = shared.ledger.reader()?.known_rows(origin);
     let mut differences = Spool::new(&shared.work_dir);
     let near = shared.near.clone();
     let mut planner = SourcePlanner::new(&policy, |id| near.completion_print(id).is_ok_and(|print| print.is_some()));
     let mut keep = |difference: Difference| differences.push(&difference).map_err(CycleError::from);
     while let Some(page) = pages.blocking_recv() {
-        planner.page(page, &mut known, &mut keep)?;
+        planner.page(&page, &mut known, &mut keep)?;
         let progress = Progress { phase: "listing".to_owned(), done: planner.listed_objects(), total: None };
         shared.board.progress(Direction::Source, Some(progress));
     }
@@ -265,15 +269,15 @@ async fn read_task(side: &SourceSide, config: &Arc<LabelConfig>, listed: &Listed
         Err(error) => return Err(error.into()),
     };
     let (config, rules) = (config.clone(), body_rules(&side.settings));
-    // Parsing up to 16 MiB is no work for the threads that talk to the network.
-    blocking(move || {
+    let small = object.bytes.len() <= PARSED_IN_PLACE_MAX_BYTES;
+    let parse = move || {
         let etag = object.etag.clone();
         Ok(match task_from_object(&object.bytes, rules, &config, &limits) {
             Ok(task) => Content::Task { body: Some(task.to_stored().to_owned()), data_hash: task.data_hash, etag },
             Err(rejected) => bad(rejected.code, rejected.to_string(), etag),
         })
-    })
-    .await
+    };
+    if small { parse() } else { blocking(parse).await }
 }
 
 /// Where a listing that came out of order is sorted.

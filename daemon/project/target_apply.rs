@@ -17,7 +17,9 @@ use crate::events::{Happened, Level};
 use crate::names::{ETag, Sha256, TaskId};
 use crate::store::{Precondition, StoreErrorKind};
 use crate::sync::action::{CompletionAction, Dispute};
-use crate::sync::completions::{Decision, Local, Meaning, Recorded, RecordedState, Remote, Resolution, decide};
+use crate::sync::completions::{
+    Decision, Local, Meaning, Recorded, RecordedState, Remote, Resolution, TaskFacts, decide,
+};
 
 /// Looks that one completion may need: file, version, object, and once more after each.
 const LOOKS_MAX: u32 = 8;
@@ -57,13 +59,14 @@ pub enum Outcome {
 }
 
 /// Looks until the decision stands.
-pub async fn observe(road: &TargetRoad, side: &TargetSide, wanted: Wanted) -> Result<Seen, CycleError> {
+pub async fn observe(
+    road: &TargetRoad,
+    side: &TargetSide,
+    wanted: Wanted,
+    facts: TaskFacts,
+) -> Result<Seen, CycleError> {
     let shared = &road.shared;
     let id = wanted.id;
-    let facts = {
-        let ledger = shared.ledger.clone();
-        blocking(move || Ok(ledger.task_facts(id)?)).await?
-    };
     let mut o = Observed {
         id,
         local: first_local(&wanted),
@@ -164,7 +167,10 @@ pub fn note(o: &Observed, action: &CompletionAction) -> Option<CompletionWrite> 
     let CompletionAction::Push { .. } = action else { return None };
     let mut recorded = o.row.as_ref().map_or_else(nothing_in_step, |row| row.recorded.clone());
     receipt_late(&mut recorded, &o.remote);
-    recorded.begun = Some(Sha256::of(o.local_bytes.as_deref().unwrap_or_default()));
+    recorded.begun = Some(match &o.local {
+        Local::File { sha, .. } => *sha,
+        _ => Sha256::of(o.local_bytes.as_deref().unwrap_or_default()),
+    });
     let print = o.row.as_ref().and_then(|row| row.print.clone());
     let reason = dispute_code(&recorded);
     Some(CompletionWrite { row: CompletionRow { id: o.id, recorded, print }, reason, detail: String::new() })

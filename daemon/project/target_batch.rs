@@ -18,6 +18,7 @@ use crate::events::{Happened, Level};
 use crate::names::TaskId;
 use crate::store::StoreErrorKind;
 use crate::sync::action::{CompletionAction, PUSHED};
+use crate::sync::completions::TaskFacts;
 
 /// Completions observed, noted, pushed and receipted together: two commits a batch.
 const BATCH: usize = 256;
@@ -90,9 +91,12 @@ impl TargetRoad {
         worked: &mut Worked,
     ) -> Result<Plan, CycleError> {
         let mut plan = Vec::with_capacity(batch.len());
+        let (ledger, ids) = (self.shared.ledger.clone(), batch.iter().map(|wanted| wanted.id).collect::<Vec<_>>());
+        let facts: Vec<TaskFacts> =
+            blocking(move || Ok(ids.into_iter().map(|id| ledger.task_facts(id)).collect::<Result<_, _>>()?)).await?;
         let road: &Self = self;
-        let looks: Vec<(TaskId, Result<Seen, CycleError>)> = futures::stream::iter(batch)
-            .map(|wanted| async move { (wanted.id, target_apply::observe(road, side, wanted).await) })
+        let looks: Vec<(TaskId, Result<Seen, CycleError>)> = futures::stream::iter(batch.into_iter().zip(facts))
+            .map(|(wanted, facts)| async move { (wanted.id, target_apply::observe(road, side, wanted, facts).await) })
             .buffered(AT_ONCE)
             .collect()
             .await;

@@ -15,7 +15,7 @@ use super::ledger::{CompletionRow, Ledger, Reader};
 use super::near::NearError;
 use super::shared::Shared;
 use crate::names::{ETag, Sha256, TaskId};
-use crate::store::Listed;
+use crate::store::Objects as Page;
 use crate::store::listing::{Complete, ListingError};
 use crate::sync::completions::{Decision, Local, RecordedState, Remote, TargetPolicy, decide};
 use crate::sync::holds::{Vanish, VanishLimit};
@@ -72,7 +72,7 @@ pub enum Scope {
     /// Every file, row and object.
     Full {
         /// Pages of the target's listing.
-        pages: mpsc::Receiver<Vec<Listed>>,
+        pages: mpsc::Receiver<Page>,
         /// Comes when it was whole.
         whole: oneshot::Receiver<Complete>,
         /// What every completion's key starts with.
@@ -329,15 +329,17 @@ impl Iterator for Rows {
 
 /// The target's objects that are completions; others are none of ours.
 struct Objects {
-    pages: mpsc::Receiver<Vec<Listed>>,
+    pages: mpsc::Receiver<Page>,
     whole: Option<oneshot::Receiver<Complete>>,
     prefix: String,
-    page: std::vec::IntoIter<Listed>,
+    page: Page,
+    /// The next object of the page.
+    next: usize,
 }
 
 impl Objects {
-    fn new(pages: mpsc::Receiver<Vec<Listed>>, whole: oneshot::Receiver<Complete>, prefix: String) -> Self {
-        Self { pages, whole: Some(whole), prefix, page: Vec::new().into_iter() }
+    fn new(pages: mpsc::Receiver<Page>, whole: oneshot::Receiver<Complete>, prefix: String) -> Self {
+        Self { pages, whole: Some(whole), prefix, page: Page::default(), next: 0 }
     }
 }
 
@@ -346,14 +348,15 @@ impl Iterator for Objects {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            for listed in self.page.by_ref() {
-                let name = listed.key.as_str().strip_prefix(self.prefix.as_str());
+            while let Some(listed) = self.page.get(self.next) {
+                self.next += 1;
+                let name = listed.key.strip_prefix(self.prefix.as_str());
                 if let Some(id) = name.and_then(TaskId::parse) {
-                    return Some(Ok((id, listed.etag)));
+                    return Some(Ok((id, ETag::new(listed.etag))));
                 }
             }
             match self.pages.blocking_recv() {
-                Some(page) => self.page = page.into_iter(),
+                Some(page) => (self.page, self.next) = (page, 0),
                 // The end of the pages is the end of the listing only with the proof that it was whole.
                 None => {
                     let whole = self.whole.take()?;

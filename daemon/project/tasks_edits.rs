@@ -20,21 +20,33 @@ pub(super) struct LedgerEdits<'l> {
     in_base: BTreeSet<TaskId>,
     after: Option<TaskId>,
     page: VecDeque<PendingTask>,
+    /// Nothing that is reserved stands in the file.
+    only_adds: bool,
+    highest: Option<TaskId>,
 }
 
 /// Reserved tasks read at once.
 const EDITS_PAGE: usize = 1_000;
 
 impl<'l> LedgerEdits<'l> {
-    /// Everything that is reserved now.
-    pub(super) fn new(ledger: &'l Ledger) -> Result<Self, CycleError> {
-        let reserved = ledger.pending_ids()?.into_iter().collect();
-        Ok(Self { ledger, reserved, in_base: BTreeSet::new(), after: None, page: VecDeque::new() })
+    /// Everything that is reserved now. `highest`: the highest id in the file, where it is known.
+    pub(super) fn new(ledger: &'l Ledger, highest: Option<TaskId>) -> Result<Self, CycleError> {
+        let reserved: BTreeMap<TaskId, bool> = ledger.pending_ids()?.into_iter().collect();
+        let is_new = |(id, shown): (&TaskId, &bool)| *shown && highest.is_some_and(|highest| *id > highest);
+        let only_adds = reserved.iter().all(is_new);
+        let (in_base, page) = (BTreeSet::new(), VecDeque::new());
+        Ok(Self { ledger, reserved, in_base, after: None, page, only_adds, highest })
+    }
+
+    /// No id in the file that was written is higher.
+    pub(super) fn highest(&self) -> Option<TaskId> {
+        self.highest
     }
 }
 
 impl Edits for LedgerEdits<'_> {
     fn edit(&mut self, id: TaskId) -> io::Result<Edit> {
+        self.highest = self.highest.max(Some(id));
         let Some(shown) = self.reserved.get(&id) else { return Ok(Edit::Keep) };
         self.in_base.insert(id);
         if !shown {
@@ -55,9 +67,14 @@ impl Edits for LedgerEdits<'_> {
             let id = task.task.id;
             self.after = Some(id);
             if task.shown && !self.in_base.contains(&id) {
+                self.highest = self.highest.max(Some(id));
                 return Ok(Some((id, render(&task)?)));
             }
         }
+    }
+
+    fn only_adds(&self) -> bool {
+        self.only_adds
     }
 }
 

@@ -45,6 +45,10 @@ pub trait Edits {
     fn edit(&mut self, id: TaskId) -> io::Result<Edit>;
     /// The next entry to append; `None` at the end. Asked after every entry of the file was seen.
     fn next_added(&mut self) -> io::Result<Option<(TaskId, String)>>;
+    /// Whether every entry of the file stays as it is, and none of what is added stands there: it need not be read then.
+    fn only_adds(&self) -> bool {
+        false
+    }
 }
 
 /// Walks the entries in file order. An error of `each` ends the walk.
@@ -81,6 +85,14 @@ pub fn rewrite(base: Option<&mut dyn Read>, edits: &mut dyn Edits, out: &mut dyn
     }
     let end: &[u8] = if separator == b"{" { b"{}" } else { b"}" };
     out.write_all(end).map_err(TasksFileError::Io)
+}
+
+/// Writes what is added after a file's last entry, and the end of the map: the file was copied to before its `}`.
+pub fn append(edits: &mut dyn Edits, out: &mut dyn Write) -> io::Result<()> {
+    while let Some((id, text)) = edits.next_added()? {
+        write!(out, ",\n\"{id}\": {text}")?;
+    }
+    out.write_all(b"}")
 }
 
 /// The data of an entry, as Label Studio takes them: what stands under `data`, or the whole entry.
@@ -190,6 +202,20 @@ mod tests {
         rewrite(Some(&mut base.as_bytes()), &mut edits, &mut out).unwrap();
         let expected = "{\"0\": {\"data\":{\"x\":0.1000000000000000055511151231257827},\"mine\":[1e400]},\n\"2\": {\"n\":2},\n\"9\": {}}";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn c04_what_is_only_added_reads_as_if_all_was_written_anew() {
+        let base = r#"{"0": {"id":0}, "7":{"x": [1e400]}}"#;
+        let added =
+            || vec![(TaskId::new(9).unwrap(), "{\"n\":9}".to_owned()), (TaskId::new(8).unwrap(), "{}".to_owned())];
+        let mut anew = Vec::new();
+        rewrite(Some(&mut base.as_bytes()), &mut Some3(added()), &mut anew).unwrap();
+        let mut appended = base.as_bytes()[..base.len() - 1].to_vec();
+        append(&mut Some3(added()), &mut appended).unwrap();
+        let (anew, appended) = (String::from_utf8(anew).unwrap(), String::from_utf8(appended).unwrap());
+        assert_eq!(read(&appended).unwrap(), read(&anew).unwrap());
+        assert_eq!(read(&appended).unwrap().len(), 4);
     }
 
     #[test]

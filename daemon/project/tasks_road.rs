@@ -55,6 +55,8 @@ pub struct TasksRoad {
     told: Vec<Happened>,
     untold: u64,
     started: bool,
+    /// The highest id in this version of the file.
+    highest_in: Option<(Fingerprint, TaskId)>,
 }
 
 /// What a look at `tasks.json` showed.
@@ -79,6 +81,7 @@ impl TasksRoad {
             told: Vec::new(),
             untold: 0,
             started: false,
+            highest_in: None,
         }
     }
 
@@ -115,6 +118,7 @@ impl TasksRoad {
             return self.discard_displaced();
         }
         let compared = self.compare(&rescued)?;
+        self.highest_in = compared.walked.zip(compared.in_file.last().copied());
         self.record(compared.changes)?;
         self.seen.forget();
         if !ours && is_written_in_place(compared.walked, recorded) {
@@ -257,10 +261,12 @@ impl TasksRoad {
                 self.look()?;
                 continue;
             }
-            let mut edits = LedgerEdits::new(&self.shared.ledger)?;
+            let highest = self.highest_in.filter(|(print, _)| Some(*print) == base).map(|(_, highest)| highest);
+            let mut edits = LedgerEdits::new(&self.shared.ledger, highest)?;
             match self.shared.near.write_tasks(base.as_ref(), &mut edits) {
                 Ok(written) => {
                     self.shared.ledger.settle(&written.print.to_string())?;
+                    self.highest_in = edits.highest().map(|highest| (written.print, highest));
                     self.displaced = written.displaced.map(|d| (d, Instant::now()));
                 }
                 Err(error) if error.is_transient() => self.look()?,

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind};
+use super::{
+    ListRequest, Listed, ListedRef, Object, Objects, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind,
+};
 use crate::names::{ETag, Key};
 
 /// The store in `inner`, with the faults of a shared plan.
@@ -202,12 +204,12 @@ impl<S: Store> Store for Faulty<S> {
             return Err(StoreError::new(kind, "list", self.root(), DETAIL));
         }
         if listing == ListingFault::EmptyPages {
-            return Ok(Page { objects: Vec::new(), next: Some(PageToken(format!("empty {nth}"))) });
+            return Ok(Page { objects: Objects::default(), next: Some(PageToken(format!("empty {nth}"))) });
         }
         let mut page = self.inner.list_page(request, token).await?;
         match listing {
             ListingFault::None | ListingFault::EmptyPages => {}
-            ListingFault::Reversed => page.objects.reverse(),
+            ListingFault::Reversed => page.objects = page.objects.iter().rev().map(ListedRef::to_listed).collect(),
             ListingFault::RepeatToken => page.next = token.cloned().or(page.next),
         }
         Ok(page)

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 use super::sorting::{self, SortError, SortingFile};
-use super::{ListRequest, Listed, PageToken, Store, StoreError, StoreErrorKind};
+use super::{ListRequest, Listed, ListedRef, Objects, PageToken, Store, StoreError, StoreErrorKind};
 use crate::names::Key;
 
 /// Empty pages in a row that are still believed: a server that filters after it counts may give some,
@@ -71,7 +71,7 @@ pub async fn walk(
     store: &dyn Store,
     request: &ListRequest,
     order: &Order,
-    pages: mpsc::Sender<Vec<Listed>>,
+    pages: mpsc::Sender<Objects>,
 ) -> Result<Complete, ListingError> {
     match order {
         Order::Check => checked(store, request, &pages).await,
@@ -83,11 +83,11 @@ pub async fn walk(
 
 /// The whole listing in memory; for tests and for listings that are known to be small.
 pub async fn collect(store: &dyn Store, request: &ListRequest, order: &Order) -> Result<Vec<Listed>, ListingError> {
-    let (sender, mut receiver) = mpsc::channel(PAGES_AHEAD);
+    let (sender, mut receiver) = mpsc::channel::<Objects>(PAGES_AHEAD);
     let take = async {
         let mut all = Vec::new();
         while let Some(page) = receiver.recv().await {
-            all.extend(page);
+            all.extend(page.iter().map(ListedRef::to_listed));
         }
         all
     };
@@ -98,17 +98,20 @@ pub async fn collect(store: &dyn Store, request: &ListRequest, order: &Order) ->
 async fn checked(
     store: &dyn Store,
     request: &ListRequest,
-    pages: &mpsc::Sender<Vec<Listed>>,
+    pages: &mpsc::Sender<Objects>,
 ) -> Result<Complete, ListingError> {
     let mut pager = Pager::new(store, request);
-    let mut last: Option<Key> = None;
+    // The last key of the page before.
+    let mut before: Option<String> = None;
     while let Some(objects) = pager.next().await? {
-        for object in &objects {
-            if last.as_ref().is_some_and(|last| *last >= object.key) {
-                return Err(ListingError::OutOfOrder { after: object.key.clone() });
+        let mut last = before.as_deref();
+        for object in objects.iter() {
+            if last.is_some_and(|last| last >= object.key) {
+                return Err(ListingError::OutOfOrder { after: Key::new(object.key) });
             }
-            last = Some(object.key.clone());
+            last = Some(object.key);
         }
+        before = last.map(str::to_owned);
         send(pages, objects).await?;
     }
     Ok(Complete(()))
@@ -118,20 +121,20 @@ async fn sorted(
     store: &dyn Store,
     request: &ListRequest,
     dir: PathBuf,
-    pages: &mpsc::Sender<Vec<Listed>>,
+    pages: &mpsc::Sender<Objects>,
 ) -> Result<Complete, SortedError> {
     let mut pager = Pager::new(store, request);
     let mut file = blocking(move || SortingFile::create(&dir)).await?;
     while let Some(objects) = pager.next().await? {
         file = blocking(move || file.add(&objects).map(|()| file)).await?;
     }
-    let mut after: Option<Key> = None;
+    let mut after: Option<String> = None;
     loop {
         let from = after.take();
-        let (back, objects) = blocking(move || file.page(from.as_ref()).map(|page| (file, page))).await?;
+        let (back, objects) = blocking(move || file.page(from.as_deref()).map(|page| (file, page))).await?;
         file = back;
         let Some(last) = objects.last() else { return Ok(Complete(())) };
-        after = Some(last.key.clone());
+        after = Some(last.key.to_owned());
         send(pages, objects).await?;
     }
 }
@@ -172,7 +175,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-async fn send(pages: &mpsc::Sender<Vec<Listed>>, objects: Vec<Listed>) -> Result<(), ListingError> {
+async fn send(pages: &mpsc::Sender<Objects>, objects: Objects) -> Result<(), ListingError> {
     if objects.is_empty() {
         return Ok(());
     }
@@ -200,7 +203,7 @@ impl<'a> Pager<'a> {
     }
 
     /// `None` after the last page.
-    async fn next(&mut self) -> Result<Option<Vec<Listed>>, ListingError> {
+    async fn next(&mut self) -> Result<Option<Objects>, ListingError> {
         let token = match &self.next {
             Next::Start => None,
             Next::At(token) => Some(token),

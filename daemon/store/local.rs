@@ -154,7 +154,7 @@ impl Inner {
             }
             return Ok(Page { objects, next: None });
         }
-        let next = objects.last().map(|last| self.keep(id, last.key.as_str(), walk));
+        let next = objects.last().map(|last| self.keep(id, last.key, walk));
         Ok(Page { objects, next })
     }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 
-use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind};
+use super::{ListRequest, Listed, Object, Objects, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind};
 use crate::names::{ETag, Key};
 
 /// Objects on a page where nothing else is said: what S3 gives.
@@ -110,10 +110,10 @@ impl Store for MemoryStore {
             .range((start, Bound::Unbounded))
             .take_while(|(key, _)| key.as_str().starts_with(&request.prefix))
             .filter(|(key, _)| !request.one_level || !key.as_str()[request.prefix.len()..].contains('/'));
-        let objects: Vec<Listed> =
+        let objects: Objects =
             found.by_ref().take(self.page_objects).map(|(key, version)| version.listed(key)).collect();
         let more = found.next().is_some();
-        let next = objects.last().filter(|_| more).map(|last| PageToken(last.key.as_str().to_owned()));
+        let next = objects.last().filter(|_| more).map(|last| PageToken(last.key.to_owned()));
         Ok(Page { objects, next })
     }
 

@@ -12,6 +12,7 @@ pub mod listing;
 pub mod local;
 pub mod memory;
 pub mod metered;
+mod objects;
 pub mod probe;
 pub mod remedy;
 pub mod s3;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+pub use self::objects::{ListedRef, Objects};
 use crate::names::{ETag, Key, printable};
 
 /// One object as a listing shows it.
@@ -54,7 +56,7 @@ pub struct PageToken(pub String);
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// In the store's order.
-    pub objects: Vec<Listed>,
+    pub objects: Objects,
     /// `None` on the last page.
     pub next: Option<PageToken>,
 }

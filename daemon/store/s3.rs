@@ -10,6 +10,7 @@ mod error;
 mod exact;
 mod look;
 mod page;
+mod xml;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,7 +131,8 @@ impl S3Store {
         token: Option<&PageToken>,
     ) -> Result<Page, StoreError> {
         let asked = Asked { operation: "list", url: format!("{}/{}", self.root, request.prefix) };
-        let answer = client
+        let unread = page::Unread::default();
+        client
             .list_objects_v2()
             .bucket(&self.settings.bucket)
             .encoding_type(EncodingType::Url)
@@ -139,11 +141,19 @@ impl S3Store {
             .set_delimiter(request.one_level.then(|| "/".to_owned()))
             .set_continuation_token(token.map(|PageToken(token)| token.clone()))
             .customize()
-            .interceptor(page::WholeListing)
+            .interceptor(unread.clone())
             .send()
             .await
             .map_err(|error| explain(&asked, &error))?;
-        page::read(&asked, &self.settings.bucket, request, &answer)
+        let Some(body) = unread.take() else { return Err(asked.failed(Kind::Malformed, "the answer has no body")) };
+        let announced_bytes = body.content_length();
+        let limit_bytes = page::PAGE_MAX_BYTES as u64;
+        let mut opened = self.opened(asked, ByteStream::new(body), announced_bytes, limit_bytes);
+        let mut bytes = Vec::with_capacity(usize::try_from(announced_bytes.unwrap_or(0).min(limit_bytes)).unwrap_or(0));
+        while let Some(piece) = opened.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        page::read(&opened.asked, &self.settings.bucket, request, &bytes)
     }
 
     /// The answer to a GET, its body unread.
@@ -154,7 +164,7 @@ impl S3Store {
     }
 
     /// The answer's head; the body is still to be read, and is no larger than the limit if its length is known.
-    async fn open(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<Opened, StoreError> {
+    async fn open(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<(Opened, ETag), StoreError> {
         let asked = self.asked("read", key);
         let answer = self.ask(client, key).await.map_err(|error| explain(&asked, &error))?;
         let announced_bytes = announced(&answer);
@@ -164,26 +174,21 @@ impl S3Store {
         let Some(etag) = page::version(answer.e_tag()) else {
             return Err(asked.failed(Kind::Malformed, "the answer has no ETag"));
         };
+        Ok((self.opened(asked, answer.body, announced_bytes, limit_bytes), etag))
+    }
+
+    fn opened(&self, asked: Asked, body: ByteStream, announced_bytes: Option<u64>, limit_bytes: u64) -> Opened {
         let deadline = Instant::now() + self.limits.transfer(announced_bytes.unwrap_or(limit_bytes));
-        Ok(Opened {
-            asked,
-            etag,
-            body: answer.body,
-            announced_bytes,
-            limit_bytes,
-            read_bytes: 0,
-            silence: self.limits.silence,
-            deadline,
-        })
+        Opened { asked, body, announced_bytes, limit_bytes, read_bytes: 0, silence: self.limits.silence, deadline }
     }
 
     async fn get_once(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
-        let mut opened = self.open(client, key, limit_bytes).await?;
+        let (mut opened, etag) = self.open(client, key, limit_bytes).await?;
         let mut bytes = BytesMut::new();
         while let Some(piece) = opened.next().await? {
             bytes.extend_from_slice(&piece);
         }
-        Ok(Object { bytes: bytes.freeze(), etag: opened.etag })
+        Ok(Object { bytes: bytes.freeze(), etag })
     }
 
     async fn head_once(&self, client: &Client, key: &Key) -> Result<Option<Listed>, StoreError> {
@@ -272,10 +277,9 @@ fn announced(answer: &GetObjectOutput) -> Option<u64> {
     answer.content_length().and_then(|length| u64::try_from(length).ok())
 }
 
-/// An object whose body is being read.
+/// An answer whose body is being read.
 struct Opened {
     asked: Asked,
-    etag: ETag,
     body: ByteStream,
     announced_bytes: Option<u64>,
     limit_bytes: u64,
@@ -407,7 +411,7 @@ impl Store for S3Store {
         sink: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<ETag, StoreError> {
         let mut tries = Tries::new(self, self.limits.attempts);
-        let mut opened = loop {
+        let (mut opened, etag) = loop {
             match self.open(&tries.client().await, key, limit_bytes).await {
                 Ok(opened) => break opened,
                 Err(error) => tries.again_after(error).await?,
@@ -420,7 +424,7 @@ impl Store for S3Store {
         }
         let flushed = sink.flush().await;
         flushed.map_err(|cause| self.asked("read", key).failed(Kind::Io, "the copy").because(cause))?;
-        Ok(opened.etag)
+        Ok(etag)
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Listed>, StoreError> {

@@ -7,8 +7,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::Listed;
-use crate::names::{ETag, Key};
+use super::Objects;
 
 /// Pages of the table that SQLite keeps in memory: enough that a nearly sorted million of keys is written
 /// once, small beside the daemon's budget.
@@ -57,17 +56,17 @@ impl SortingFile {
     }
 
     /// Adds a page; a key that comes again counts as it came last.
-    pub(super) fn add(&self, objects: &[Listed]) -> Result<(), SortError> {
+    pub(super) fn add(&self, objects: &Objects) -> Result<(), SortError> {
         let mut insert = self.table.prepare_cached("INSERT OR REPLACE INTO listed VALUES (?1, ?2, ?3)")?;
-        for object in objects {
+        for object in objects.iter() {
             // SQLite's integers end at 2^63-1: as text every size fits.
-            insert.execute(params![object.key.as_str(), object.etag.as_str(), object.size_bytes.to_string()])?;
+            insert.execute(params![object.key, object.etag, object.size_bytes.to_string()])?;
         }
         Ok(())
     }
 
     /// The next page in byte order, after this key; empty at the end.
-    pub(super) fn page(&self, after: Option<&Key>) -> Result<Vec<Listed>, SortError> {
+    pub(super) fn page(&self, after: Option<&str>) -> Result<Objects, SortError> {
         let mut select = match after {
             None => self.table.prepare_cached("SELECT key, etag, size FROM listed ORDER BY key LIMIT ?1"),
             Some(_) => {
@@ -76,12 +75,12 @@ impl SortingFile {
         }?;
         let mut rows = match after {
             None => select.query(params![PAGE_OBJECTS]),
-            Some(key) => select.query(params![PAGE_OBJECTS, key.as_str()]),
+            Some(key) => select.query(params![PAGE_OBJECTS, key]),
         }?;
-        let mut objects = Vec::new();
+        let mut objects = Objects::default();
         while let Some(row) = rows.next()? {
-            let (key, etag, size): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            objects.push(Listed { key: Key::new(key), etag: ETag::new(etag), size_bytes: size.parse()? });
+            let text = |column| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
+            objects.push(text(0)?, text(1)?, text(2)?.parse()?);
         }
         Ok(objects)
     }

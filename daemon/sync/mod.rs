@@ -6,6 +6,7 @@ pub mod action;
 pub mod canon;
 pub mod completions;
 pub mod holds;
+pub mod index;
 pub mod near;
 pub mod pace;
 pub mod pattern;

@@ -74,8 +74,8 @@ impl Scope {
     }
 
     /// Whether a listing of this scope would show the key.
-    pub fn covers(&self, key: &Key) -> bool {
-        let Some(rest) = key.as_str().strip_prefix(&self.request.prefix) else { return false };
+    pub fn covers(&self, key: &str) -> bool {
+        let Some(rest) = key.strip_prefix(&self.request.prefix) else { return false };
         !self.request.one_level || !rest.contains('/')
     }
 }
@@ -88,8 +88,8 @@ pub struct OwnTarget {
 }
 
 impl OwnTarget {
-    fn holds(&self, key: &Key) -> bool {
-        let name = key.as_str().strip_prefix(&self.prefix);
+    fn holds(&self, key: &str) -> bool {
+        let name = key.strip_prefix(&self.prefix);
         name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit()))
     }
 }
@@ -114,22 +114,22 @@ pub const MARKS_PREFIX: &str = ".labelsync/";
 
 impl Selection {
     /// Whether an object is taken. `size_bytes`: `None` where only the key is known.
-    pub fn judge(&self, key: &Key, size_bytes: Option<u64>) -> Result<(), Skip> {
-        if self.own_targets.iter().any(|target| target.holds(key)) || key.as_str().starts_with(MARKS_PREFIX) {
+    pub fn judge(&self, key: &str, size_bytes: Option<u64>) -> Result<(), Skip> {
+        if self.own_targets.iter().any(|target| target.holds(key)) || key.starts_with(MARKS_PREFIX) {
             return Err(Skip::OwnTarget);
         }
-        if self.scope.marker.as_ref() == Some(key) {
+        if self.scope.marker.as_ref().is_some_and(|marker| marker.as_str() == key) {
             return Err(Skip::DirectoryMarker);
         }
-        if key.as_str().ends_with('/') && size_bytes.unwrap_or(0) == 0 {
+        if key.ends_with('/') && size_bytes.unwrap_or(0) == 0 {
             return Err(Skip::DirectoryMarker);
         }
         let regex = self.regex.as_ref().ok_or(Skip::NoRegex)?;
-        if !regex.is_match(key.as_str()).map_err(|_| Skip::RegexLimit)? {
+        if !regex.is_match(key).map_err(|_| Skip::RegexLimit)? {
             return Err(Skip::Regex);
         }
         if let Some(exclude) = &self.exclude
-            && exclude.is_found(key.as_str()).map_err(|_| Skip::RegexLimit)?
+            && exclude.is_found(key).map_err(|_| Skip::RegexLimit)?
         {
             return Err(Skip::Exclude);
         }
@@ -141,8 +141,7 @@ impl Selection {
 }
 
 /// Label Studio 0.8 cuts a URL at `?`, strips a leading `/` and drops tabs and newlines (0.8.md, section 7).
-fn is_resolvable(key: &Key) -> bool {
-    let key = key.as_str();
+fn is_resolvable(key: &str) -> bool {
     !key.is_empty() && !key.starts_with('/') && !key.contains(['?', '\t', '\n', '\r'])
 }
 
@@ -172,9 +171,8 @@ mod tests {
         let selection =
             Selection { scope, regex: Some(regex), exclude: None, own_targets: Vec::new(), cloud_urls: false };
         let taken = |key: &str| {
-            let key = Key::new(key);
             // None is empty: that markers are left out is another rule (C13).
-            selection.scope.covers(&key) && selection.judge(&key, Some(1)).is_ok()
+            selection.scope.covers(key) && selection.judge(key, Some(1)).is_ok()
         };
         KEYS.into_iter().filter(|key| taken(key)).collect()
     }

@@ -4,6 +4,7 @@
 //! vanished is known before anything is done. Memory does not grow with the bucket: differences are handed on.
 //! Not here: reading objects, writing anything; what Label Studio did to `tasks.json` (`near`).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,12 @@ use sha2::Digest;
 
 use super::action::{Form, HideReason, TaskAction};
 use super::holds::{Vanish, VanishLimit};
+pub use super::index::{Index, Known, KnownRef, KnownState};
 use super::select::{Selection, Skip};
 use crate::names::{ETag, Key, Sha256, TaskId};
 use crate::settings::{OnChanged, OnRemoved};
-use crate::store::Listed;
 use crate::store::listing::Complete;
+use crate::store::{Listed, ListedRef, Objects};
 
 /// What decides about a source, fixed for one cycle.
 #[derive(Clone, Debug)]
@@ -32,44 +34,6 @@ pub struct SourcePolicy {
     pub limit: VanishLimit,
     /// Keep local copies.
     pub copies: bool,
-}
-
-/// A row of the index: an object that has, or had, a task, or is quarantined.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Known {
-    /// The object.
-    pub key: Key,
-    /// The version last seen.
-    pub etag: ETag,
-    /// What became of it.
-    pub state: KnownState,
-    /// The version of its local copy.
-    pub copied: Option<ETag>,
-    /// It has a task, and this version of the object could not become one.
-    pub bad: bool,
-}
-
-/// What became of a known object.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum KnownState {
-    /// It has a task that should stand in `tasks.json`.
-    Live {
-        /// Its id.
-        id: TaskId,
-        /// How the task was made.
-        form: Form,
-        /// The object had vanished, the task stayed.
-        gone: bool,
-    },
-    /// It has a task that is hidden.
-    Hidden {
-        /// Its id, kept.
-        id: TaskId,
-    },
-    /// The user deleted its task: it is never made again.
-    Retired,
-    /// It cannot become a task.
-    Quarantined,
 }
 
 /// Something that differs between the listing and the index.
@@ -176,11 +140,11 @@ pub const SAMPLES_MAX: usize = 200;
 
 impl Counts {
     /// Counts one object as left out.
-    pub fn skip(&mut self, reason: Skip, key: &Key) {
+    pub fn skip(&mut self, reason: Skip, key: &str) {
         *self.skipped.entry(reason).or_default() += 1;
         let samples = self.samples.entry(reason).or_default();
         if samples.len() < SAMPLES_MAX {
-            samples.push(key.clone());
+            samples.push(Key::new(key));
         }
     }
 }
@@ -223,35 +187,43 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
     }
 
     /// Takes one page; rows of the index up to its last key are taken from `known`.
-    pub fn page<E>(
+    pub fn page<I: Index, E: From<I::Error>>(
         &mut self,
-        page: Vec<Listed>,
-        known: &mut std::iter::Peekable<impl Iterator<Item = Result<Known, E>>>,
+        page: &Objects,
+        known: &mut I,
         out: &mut impl FnMut(Difference) -> Result<(), E>,
     ) -> Result<(), E> {
-        for listed in page {
-            let mut row = None;
-            while let Some(next) = take_if(known, |k| k.key <= listed.key)? {
-                if next.key == listed.key {
-                    row = Some(next);
-                } else {
-                    self.unlisted(&next, out)?;
+        for listed in page.iter() {
+            loop {
+                let row = known.row()?;
+                match row.map_or(Ordering::Greater, |row| row.key.cmp(listed.key)) {
+                    Ordering::Less => row.map_or(Ok(()), |row| self.unlisted(row, out))?,
+                    Ordering::Equal => {
+                        self.listed(listed, row, out)?;
+                        known.advance();
+                        break;
+                    }
+                    Ordering::Greater => {
+                        self.listed(listed, None, out)?;
+                        break;
+                    }
                 }
+                known.advance();
             }
-            self.listed(listed, row, out)?;
         }
         Ok(())
     }
 
     /// Takes the rest of the index; the proof that the listing was whole seals the plan.
-    pub fn seal<E>(
+    pub fn seal<I: Index, E: From<I::Error>>(
         mut self,
         _complete: Complete,
-        known: &mut std::iter::Peekable<impl Iterator<Item = Result<Known, E>>>,
+        known: &mut I,
         out: &mut impl FnMut(Difference) -> Result<(), E>,
     ) -> Result<Sealed, E> {
-        while let Some(row) = take_if(known, |_| true)? {
-            self.unlisted(&row, out)?;
+        while let Some(row) = known.row()? {
+            self.unlisted(row, out)?;
+            known.advance();
         }
         let empty = self.counts.listed == 0;
         // All gone of a listing that shows others is another sight than an empty one.
@@ -268,30 +240,32 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
 
     fn listed<E>(
         &mut self,
-        listed: Listed,
-        known: Option<Known>,
+        listed: ListedRef<'_>,
+        known: Option<KnownRef<'_>>,
         out: &mut impl FnMut(Difference) -> Result<(), E>,
     ) -> Result<(), E> {
         self.counts.listed += 1;
-        if let Err(reason) = self.policy.selection.judge(&listed.key, Some(listed.size_bytes)) {
-            self.counts.skip(reason, &listed.key);
-            return known.map_or(Ok(()), |row| self.deselected(&row, out));
+        if let Err(reason) = self.policy.selection.judge(listed.key, Some(listed.size_bytes)) {
+            self.counts.skip(reason, listed.key);
+            return known.map_or(Ok(()), |row| self.deselected(row, out));
         }
         self.counts.selected += 1;
-        let Some(known) = known else { return self.emit(Difference::New(listed), out) };
+        let Some(known) = known else { return self.emit(Difference::New(listed.to_listed()), out) };
         let changed = known.etag != listed.etag;
         match known.state {
             KnownState::Retired => Ok(()),
-            KnownState::Quarantined if changed => self.emit(Difference::New(listed), out),
+            KnownState::Quarantined if changed => self.emit(Difference::New(listed.to_listed()), out),
             KnownState::Quarantined => {
                 self.counts.selected -= 1;
-                self.counts.skip(Skip::Quarantined, &listed.key);
+                self.counts.skip(Skip::Quarantined, listed.key);
                 Ok(())
             }
-            KnownState::Hidden { id } => self.emit(Difference::Returned { id, listed, changed }, out),
+            KnownState::Hidden { id } => {
+                self.emit(Difference::Returned { id, listed: listed.to_listed(), changed }, out)
+            }
             KnownState::Live { id, form, gone } => {
                 self.known_selected += 1;
-                self.live(id, listed, &form, LiveFacts { changed, gone, copied: known.copied, bad: known.bad }, out)
+                self.live(id, listed, form, LiveFacts { changed, gone, copied: known.copied, bad: known.bad }, out)
             }
         }
     }
@@ -299,21 +273,18 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
     fn live<E>(
         &mut self,
         id: TaskId,
-        listed: Listed,
+        listed: ListedRef<'_>,
         form: &Form,
-        facts: LiveFacts,
+        facts: LiveFacts<'_>,
         out: &mut impl FnMut(Difference) -> Result<(), E>,
     ) -> Result<(), E> {
+        let key = || Key::new(listed.key);
         if facts.gone {
-            self.emit(Difference::Plain(TaskAction::Back { id, key: listed.key.clone() }), out)?;
+            self.emit(Difference::Plain(TaskAction::Back { id, key: key() }), out)?;
         }
-        if self.policy.copies && facts.copied.as_ref() != Some(&listed.etag) {
-            let copy = TaskAction::Copy {
-                id,
-                key: listed.key.clone(),
-                etag: listed.etag.clone(),
-                size_bytes: listed.size_bytes,
-            };
+        if self.policy.copies && facts.copied != Some(listed.etag) {
+            let etag = ETag::new(listed.etag);
+            let copy = TaskAction::Copy { id, key: key(), etag, size_bytes: listed.size_bytes };
             self.emit(Difference::Plain(copy), out)?;
         }
         // Another data_key or form: tasks that somebody has worked on keep theirs.
@@ -323,31 +294,31 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         let follow = self.policy.on_changed == OnChanged::Update && *form == self.policy.form;
         let data_follow_object = *form == Form::Json;
         if reform || (facts.changed && follow && data_follow_object) {
-            return self.emit(Difference::Changed { id, listed }, out);
+            return self.emit(Difference::Changed { id, listed: listed.to_listed() }, out);
         }
         if facts.changed {
-            let note = TaskAction::Note { id, key: listed.key, etag: listed.etag };
+            let note = TaskAction::Note { id, key: key(), etag: ETag::new(listed.etag) };
             return self.emit(Difference::Plain(note), out);
         }
         Ok(())
     }
 
     /// A row whose key the listing does not hold.
-    fn unlisted<E>(&mut self, row: &Known, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
+    fn unlisted<E>(&mut self, row: KnownRef<'_>, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
         let selection = &self.policy.selection;
-        let selected = selection.scope.covers(&row.key) && selection.judge(&row.key, None).is_ok();
-        match &row.state {
+        let selected = selection.scope.covers(row.key) && selection.judge(row.key, None).is_ok();
+        match row.state {
             KnownState::Live { id, gone, .. } if selected => {
                 self.known_selected += 1;
-                if *gone && self.policy.on_removed == OnRemoved::Keep {
+                if gone && self.policy.on_removed == OnRemoved::Keep {
                     return Ok(());
                 }
                 if !gone {
                     self.vanished += 1;
-                    self.vanished_digest.update(row.key.as_str().as_bytes());
+                    self.vanished_digest.update(row.key.as_bytes());
                     self.vanished_digest.update([0]);
                 }
-                let (id, key) = (*id, row.key.clone());
+                let key = Key::new(row.key);
                 let action = match self.policy.on_removed {
                     OnRemoved::Keep => TaskAction::Gone { id, key },
                     OnRemoved::Hide => TaskAction::Hide { id, key, why: HideReason::Removed },
@@ -358,36 +329,24 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         }
     }
 
-    fn deselected<E>(&mut self, row: &Known, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
-        let key = row.key.clone();
-        match &row.state {
+    fn deselected<E>(&mut self, row: KnownRef<'_>, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
+        let key = || Key::new(row.key);
+        match row.state {
             KnownState::Live { id, .. } => {
-                let hide = TaskAction::Hide { id: *id, key, why: HideReason::Deselected };
+                let hide = TaskAction::Hide { id, key: key(), why: HideReason::Deselected };
                 self.emit(Difference::Plain(hide), out)
             }
-            KnownState::Quarantined => self.emit(Difference::Plain(TaskAction::Release { key }), out),
+            KnownState::Quarantined => self.emit(Difference::Plain(TaskAction::Release { key: key() }), out),
             KnownState::Hidden { .. } | KnownState::Retired => Ok(()),
         }
     }
 }
 
-struct LiveFacts {
+struct LiveFacts<'a> {
     changed: bool,
     gone: bool,
-    copied: Option<ETag>,
+    copied: Option<&'a str>,
     bad: bool,
-}
-
-fn take_if<E>(
-    known: &mut std::iter::Peekable<impl Iterator<Item = Result<Known, E>>>,
-    fits: impl Fn(&Known) -> bool,
-) -> Result<Option<Known>, E> {
-    let take = match known.peek() {
-        None => false,
-        Some(Err(_)) => true,
-        Some(Ok(row)) => fits(row),
-    };
-    if take { known.next().transpose() } else { Ok(None) }
 }
 
 /// The ids that may be given next: dense, ascending, never below what anybody ever used.
@@ -429,7 +388,7 @@ pub fn decide(
         (Difference::Returned { id, listed, changed: false }, _) => vec![TaskAction::Show { id, key: listed.key }],
         (_, Content::Unread) => Vec::new(),
         (Difference::New(listed), Content::Duplicate) => {
-            counts.skip(Skip::Duplicate, &listed.key);
+            counts.skip(Skip::Duplicate, listed.key.as_str());
             Vec::new()
         }
         (Difference::New(listed), Content::Task { body, data_hash, etag }) => {

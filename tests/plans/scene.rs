@@ -159,13 +159,13 @@ impl Scene {
             let mut differences = Vec::new();
             let mut keep = |difference| {
                 differences.push(difference);
-                Ok(())
+                Ok::<_, ListingError>(())
             };
             let mut planner = SourcePlanner::new(policy, |id| completed.contains(&id.get()));
             let walk = listing::walk(store, &request, &Order::Check, sender);
             let take = async {
                 while let Some(page) = pages.recv().await {
-                    planner.page(page, &mut known, &mut keep)?;
+                    planner.page(&page, &mut known, &mut keep)?;
                 }
                 Ok::<_, ListingError>(planner)
             };

@@ -272,7 +272,7 @@ pub async fn a_listing_of_many_pages_is_whole(store: &dyn Store, _: &Differences
     assert!(!first.objects.is_empty() && first.objects.len() <= 1000, "{}", first.objects.len());
     let again = store.list_page(&request("many/", false), first.next.as_ref()).await.expect("a page");
     let twice = store.list_page(&request("many/", false), first.next.as_ref()).await.expect("the same page");
-    assert_eq!(keys(&again.objects), keys(&twice.objects), "a token can be used again");
+    assert_eq!(again.objects, twice.objects, "a token can be used again");
     assert_ne!(first.objects.last(), again.objects.last());
 }
 

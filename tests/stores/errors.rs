@@ -18,6 +18,7 @@ pub fn add(trials: &mut Trials) {
     trials.test("s3::l5_what_is_no_whole_listing_is_an_error", l5_what_is_no_whole_listing_is_an_error);
     trials.test("s3::l5_a_listing_cut_anywhere_is_an_error", l5_a_listing_cut_anywhere_is_an_error);
     trials.test("s3::a_server_that_does_not_encode_is_understood", a_server_that_does_not_encode_is_understood);
+    trials.test("s3::l5_a_key_longer_than_s3_has_is_left_out", l5_a_key_longer_than_s3_has_is_left_out);
     trials.test("s3::one_bad_key_does_not_hide_the_others", one_bad_key_does_not_hide_the_others);
     trials.test("s3::l74_a_body_that_is_not_whole_is_an_error", l74_a_body_that_is_not_whole_is_an_error);
     trials.test("s3::l76_silence_ends_a_request", l76_silence_ends_a_request);
@@ -61,7 +62,7 @@ const WHOLE: &str = "<Name>bucket</Name><EncodingType>url</EncodingType><IsTrunc
 
 async fn list(store: &S3Store) -> Result<Vec<String>, StoreError> {
     let page = store.list_page(&ListRequest::default(), None).await?;
-    Ok(page.objects.into_iter().map(|object| object.key.as_str().to_owned()).collect())
+    Ok(page.objects.iter().map(|object| object.key.to_owned()).collect())
 }
 
 async fn put(store: &S3Store) -> Result<ETag, StoreError> {
@@ -113,6 +114,7 @@ async fn l5_what_is_no_whole_listing_is_an_error() {
     let page = "<html><body>Welcome to the hotel</body></html>";
     let html = "Content-Type: text/html\r\n";
     let truncated = |rest: &str| WHOLE.replace("false</IsTruncated>", &format!("true</IsTruncated>{rest}"));
+    let twice = |part: &str| WHOLE.replace(part, &part.repeat(2));
     let table = [
         ("a web page", answer("200 OK", html, page), Of::Malformed),
         ("a web page that calls itself XML", answer("200 OK", XML, page), Of::Malformed),
@@ -132,6 +134,17 @@ async fn l5_what_is_no_whole_listing_is_an_error() {
         ),
         ("no ETag", answer("200 OK", XML, &listing(&WHOLE.replace("ETag", "Tag"))), Of::Malformed),
         ("no size", answer("200 OK", XML, &listing(&WHOLE.replace("Size", "Length"))), Of::Malformed),
+        ("two ends told", answer("200 OK", XML, &listing(&twice("<IsTruncated>false</IsTruncated>"))), Of::Malformed),
+        ("two names", answer("200 OK", XML, &listing(&twice("<Name>bucket</Name>"))), Of::Malformed),
+        ("two keys of an object", answer("200 OK", XML, &listing(&twice("<Key>a%2Bb+c</Key>"))), Of::Malformed),
+        ("two listings", answer("200 OK", XML, &(listing(WHOLE) + &listing(WHOLE))), Of::Malformed),
+        ("too deep", answer("200 OK", XML, &listing(&format!("{WHOLE}{}", "<a>".repeat(100_000)))), Of::Malformed),
+        (
+            "an entity of its own",
+            answer("200 OK", XML, &format!("<!DOCTYPE x [<!ENTITY a \"b\">]>{}", listing(WHOLE))),
+            Of::Malformed,
+        ),
+        ("an entity that is not known", answer("200 OK", XML, &listing(&WHOLE.replace("a%2B", "&a;"))), Of::Malformed),
         ("a size below zero", answer("200 OK", XML, &listing(&WHOLE.replace(">3<", ">-3<"))), Of::Malformed),
         ("no bucket", answer("404 Not Found", XML, &error_body("NoSuchBucket")), Of::BucketMissing),
         ("denied", answer("403 Forbidden", XML, &error_body("AccessDenied")), Of::AccessDenied),
@@ -172,6 +185,14 @@ async fn l5_a_listing_cut_anywhere_is_an_error() {
     }
     let double = Double::always(answer("200 OK", XML, &whole)).await;
     assert_eq!(list(&self::store(&double).await).await.expect("whole"), ["a+b c"]);
+}
+
+async fn l5_a_key_longer_than_s3_has_is_left_out() {
+    for (length, taken) in [(1_024, true), (1_025, false)] {
+        let key = "k".repeat(length);
+        let double = Double::always(answer("200 OK", XML, &listing(&WHOLE.replace("a%2Bb+c", &key)))).await;
+        assert_eq!(list(&store(&double).await).await.expect("a listing").contains(&key), taken, "{length}");
+    }
 }
 
 async fn a_server_that_does_not_encode_is_understood() {

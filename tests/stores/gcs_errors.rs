@@ -48,7 +48,7 @@ async fn store(double: &Double) -> GcsStore {
 
 async fn list(store: &GcsStore) -> Result<Vec<String>, StoreError> {
     let page = store.list_page(&ListRequest::default(), None).await?;
-    Ok(page.objects.into_iter().map(|object| object.key.as_str().to_owned()).collect())
+    Ok(page.objects.iter().map(|object| object.key.to_owned()).collect())
 }
 
 async fn put(store: &GcsStore) -> Result<ETag, StoreError> {

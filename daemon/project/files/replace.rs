@@ -10,17 +10,15 @@
 //! `.lsd-old` never is without a look.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use super::fill::Filling;
 use super::{Attributes, Contents, Dir, FileError, FileErrorKind, Fingerprint, TEMP_SUFFIX};
 use super::{attributes, fingerprint_of, plain_file, read_whole};
-
-/// Bytes gathered before each write to the disk.
-const BUFFER_BYTES: usize = 128 * 1024;
 
 /// What must stand at the name for a replacement to happen.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +77,7 @@ impl Dir {
         &self,
         name: &str,
         expected: Expected<'_>,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut Filling<'_>) -> io::Result<()>,
     ) -> Result<Replaced, FileError> {
         match expected {
             Expected::Absent { like } => self.create(name, like, write),
@@ -91,7 +89,7 @@ impl Dir {
         &self,
         name: &str,
         like: Option<&Attributes>,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut Filling<'_>) -> io::Result<()>,
     ) -> Result<Replaced, FileError> {
         if self.fingerprint(name)?.is_some() {
             return Err(self.unexpected(name, "a file is there already"));
@@ -111,7 +109,7 @@ impl Dir {
         &self,
         name: &str,
         expected: &Fingerprint,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        write: impl FnOnce(&mut Filling<'_>) -> io::Result<()>,
     ) -> Result<Replaced, FileError> {
         let (old, kept) = self.open_to_keep(name, expected)?;
         let path = self.path_of(name);
@@ -311,11 +309,10 @@ pub(crate) struct Temp {
 }
 
 impl Temp {
-    fn fill(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Fingerprint, FileError> {
-        let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, &self.file);
-        let written = write(&mut buffered).and_then(|()| buffered.flush());
-        // Without this a dropped BufWriter would try to write once more.
-        let (_, _) = buffered.into_parts();
+    fn fill(&self, write: impl FnOnce(&mut Filling<'_>) -> io::Result<()>) -> Result<Fingerprint, FileError> {
+        let mut filling = Filling::of(&self.file);
+        let written = write(&mut filling).and_then(|()| filling.flush());
+        filling.forget();
         written.map_err(|e| FileError::system("write", &self.dir.path_of(&self.name), e))?;
         self.make_durable()
     }

@@ -5,6 +5,7 @@
 //! Not here: what should be written (`sync`), when (`run`).
 
 mod completions;
+mod known;
 mod repair;
 mod rows;
 mod scan;
@@ -17,8 +18,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 pub use self::completions::{CompletionCounts, CompletionRow, CompletionWrite};
+pub use self::known::KnownRows;
 pub use self::repair::{Rebuilding, StandingTask};
-pub use self::rows::{KnownRows, Moved, NearChange, PendingTask, StoredTask};
+pub use self::rows::{Moved, NearChange, PendingTask, StoredTask};
 pub use self::tasks::TaskCounts;
 use crate::clock::UnixMillis;
 

@@ -6,7 +6,6 @@ use rusqlite::types::Type;
 use crate::names::{ETag, Key, Sha256, TaskId};
 use crate::sync::action::{Form, NearAction};
 use crate::sync::near::TaskState;
-use crate::sync::source::{Known, KnownState};
 
 /// A task as it is stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,16 +51,6 @@ pub struct Moved {
     pub to: TaskId,
 }
 
-/// Rows of the index in byte order of their keys, read in batches so that memory stays flat and no read is held open.
-#[derive(Debug)]
-pub struct KnownRows {
-    pub(super) reader: super::Reader,
-    pub(super) origin: i64,
-    pub(super) after: Option<String>,
-    pub(super) batch: std::vec::IntoIter<Known>,
-    pub(super) ended: bool,
-}
-
 pub(super) fn state(row: &Row, index: usize) -> rusqlite::Result<TaskState> {
     match row.get::<_, i64>(index)? {
         0 => Ok(TaskState::Live),
@@ -74,7 +63,10 @@ pub(super) fn state(row: &Row, index: usize) -> rusqlite::Result<TaskState> {
 }
 
 pub(super) fn id(row: &Row, index: usize) -> rusqlite::Result<TaskId> {
-    let number: i64 = row.get(index)?;
+    id_of(row.get(index)?, index)
+}
+
+pub(super) fn id_of(number: i64, index: usize) -> rusqlite::Result<TaskId> {
     let id = u64::try_from(number).ok().and_then(TaskId::new);
     id.ok_or_else(|| damaged(index, Type::Integer, format!("no task id: {number}")))
 }
@@ -108,36 +100,18 @@ pub(super) fn form_text(form: &Form) -> String {
 }
 
 pub(super) fn form(row: &Row, index: usize) -> rusqlite::Result<Option<Form>> {
-    let Some(text) = row.get::<_, Option<String>>(index)? else { return Ok(None) };
-    if text == "json" {
-        return Ok(Some(Form::Json));
-    }
-    match text.split_once(':') {
-        Some(("blob", data_key)) => Ok(Some(Form::Blob { data_key: data_key.to_owned() })),
-        Some(("local", data_key)) => Ok(Some(Form::Local { data_key: data_key.to_owned() })),
-        Some(_) | None => Err(damaged(index, Type::Text, format!("no form of a task: {text}"))),
-    }
+    row.get::<_, Option<String>>(index)?.map(|text| form_of(&text, index)).transpose()
 }
 
-/// `key, etag, copied, id, state, form, gone, retired, bad` as [`Known`]; `id` is NULL in `keys_without_id`.
-pub(super) fn known(row: &Row) -> rusqlite::Result<Known> {
-    let key = Key::new(row.get::<_, String>(0)?);
-    let etag = etag(row, 1)?.unwrap_or_else(|| ETag::new(""));
-    let copied = self::etag(row, 2)?;
-    if row.get::<_, Option<i64>>(3)?.is_none() {
-        let state = if row.get(7)? { KnownState::Retired } else { KnownState::Quarantined };
-        return Ok(Known { key, etag, state, copied, bad: false });
+pub(super) fn form_of(text: &str, index: usize) -> rusqlite::Result<Form> {
+    if text == "json" {
+        return Ok(Form::Json);
     }
-    let id = id(row, 3)?;
-    let state = match state(row, 4)? {
-        TaskState::Live => {
-            let form = form(row, 5)?.ok_or_else(|| damaged(5, Type::Null, "a task of ours without form".to_owned()))?;
-            KnownState::Live { id, form, gone: row.get(6)? }
-        }
-        TaskState::Hidden => KnownState::Hidden { id },
-        TaskState::Retired | TaskState::Foreign | TaskState::Spent => KnownState::Retired,
-    };
-    Ok(Known { key, etag, state, copied, bad: row.get(8)? })
+    match text.split_once(':') {
+        Some(("blob", data_key)) => Ok(Form::Blob { data_key: data_key.to_owned() }),
+        Some(("local", data_key)) => Ok(Form::Local { data_key: data_key.to_owned() }),
+        Some(_) | None => Err(damaged(index, Type::Text, format!("no form of a task: {text}"))),
+    }
 }
 
 pub(super) fn damaged(index: usize, kind: Type, what: String) -> rusqlite::Error {

@@ -1,19 +1,15 @@
-//! Reading the ledger beside its writer: the index in key order, and pages of items.
+//! Reading the ledger beside its writer: pages of items; the index in key order is `known`.
 //!
 //! Promise: memory does not grow with the ledger, and no read is held open.
 
-use super::rows::{KnownRows, known};
+use super::known::KnownRows;
 use super::{LedgerError, Reader};
 use crate::control::api::{ITEMS_PAGE_MAX, Item, ItemState, Items};
-use crate::sync::source::Known;
-
-/// Rows of the index read at once: large enough that the query costs nothing, small enough that memory stays flat.
-const KNOWN_BATCH: i64 = 4_096;
 
 impl Reader {
     /// The index of one bucket, in byte order of keys.
     pub fn known_rows(self, origin: i64) -> KnownRows {
-        KnownRows { reader: self, origin, after: None, batch: Vec::new().into_iter(), ended: false }
+        KnownRows::new(self, origin)
     }
 
     /// Items of one state, a page; `pending` and `skipped` live in memory and are not found here.
@@ -65,47 +61,5 @@ impl Reader {
         }
         items.next = last.filter(|_| items.items.len() == ITEMS_PAGE_MAX);
         Ok(items)
-    }
-}
-
-impl Iterator for KnownRows {
-    type Item = Result<Known, LedgerError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(known) = self.batch.next() {
-            return Some(Ok(known));
-        }
-        if self.ended {
-            return None;
-        }
-        match self.fetch() {
-            Ok(batch) => {
-                self.ended = batch.is_empty();
-                self.after = batch.last().map(|known| known.key.as_str().to_owned()).or(self.after.take());
-                self.batch = batch.into_iter();
-                self.batch.next().map(Ok)
-            }
-            Err(error) => {
-                self.ended = true;
-                Some(Err(self.reader.failed(error)))
-            }
-        }
-    }
-}
-
-impl KnownRows {
-    fn fetch(&self) -> rusqlite::Result<Vec<Known>> {
-        // A key is in one of the two tables, never in both: `reserve_one` and `near_one` see to it.
-        let first = "SELECT key, etag, copied, id, state, form, gone, 0, bad IS NOT NULL FROM tasks
-                     WHERE origin = ?1 AND key IS NOT NULL";
-        let second = "SELECT key, etag, NULL, NULL, 0, NULL, 0, retired, 0 FROM keys_without_id WHERE origin = ?1";
-        let from = if self.after.is_some() { "AND key > ?3" } else { "" };
-        let sql = format!("{first} {from} UNION ALL {second} {from} ORDER BY key LIMIT ?2");
-        let mut statement = self.reader.connection.prepare_cached(&sql)?;
-        let rows = match &self.after {
-            Some(after) => statement.query_map((self.origin, KNOWN_BATCH, after), known)?,
-            None => statement.query_map((self.origin, KNOWN_BATCH), known)?,
-        };
-        rows.collect()
     }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::super::asked::Asked;
-use super::super::{ListRequest, Listed, Page, PageToken, StoreError, StoreErrorKind};
+use super::super::{ListRequest, Listed, Objects, Page, PageToken, StoreError, StoreErrorKind};
 use crate::names::{ETag, Key};
 
 /// Objects on a page: GCS gives no more, and an emulator gives everything where no number is asked for.
@@ -64,7 +64,7 @@ pub(super) fn read(asked: &Asked, request: &ListRequest, bytes: &[u8]) -> Result
     if listing.next.as_deref() == Some("") {
         return Err(wrong("the listing goes on but does not say where"));
     }
-    let mut objects = Vec::with_capacity(listing.items.len());
+    let mut objects = Objects::default();
     for item in &listing.items {
         let listed = item.listed().ok_or_else(|| wrong("an object without its name, generation or size"))?;
         let Some(below) = listed.key.as_str().strip_prefix(request.prefix.as_str()) else {
@@ -74,7 +74,7 @@ pub(super) fn read(asked: &Asked, request: &ListRequest, bytes: &[u8]) -> Result
         if request.one_level && below.contains('/') {
             continue;
         }
-        objects.push(listed);
+        objects.push(listed.key.as_str(), listed.etag.as_str(), listed.size_bytes);
     }
     Ok(Page { objects, next: listing.next.map(PageToken) })
 }
@@ -110,7 +110,7 @@ mod tests {
     fn l70_a_page_is_read_exactly() {
         let page = read(&asked(), &ListRequest::default(), WHOLE.as_bytes()).expect("a page");
         let listed = Listed { key: Key::new("a/ü\n"), etag: ETag::new("17"), size_bytes: 3 };
-        assert_eq!((page.objects, page.next), (vec![listed], Some(PageToken("t".into()))));
+        assert_eq!((page.objects, page.next), ([listed].into_iter().collect(), Some(PageToken("t".into()))));
         let empty = read(&asked(), &ListRequest::default(), br#"{"kind":"storage#objects"}"#).expect("a page");
         assert!(empty.objects.is_empty() && empty.next.is_none());
     }

@@ -110,8 +110,8 @@ async fn a_page_token_holds_when_its_walk_is_forgotten() {
         let second = store.list_page(&request, first.next.as_ref()).await.expect("a page");
         let third = store.list_page(&request, second.next.as_ref()).await.expect("a page");
         assert_eq!(third.next, None);
-        let pages = [&first.objects[..], &second.objects, &third.objects].concat();
-        assert!(pages.iter().map(|object| object.key.as_str()).eq(all.iter().map(String::as_str)));
+        let pages = [&first, &second, &third].into_iter().flat_map(|page| page.objects.iter());
+        assert!(pages.map(|object| object.key).eq(all.iter().map(String::as_str)));
     }
     assert_eq!(kind(store.list_page(&request, Some(&PageToken("nonsense".into()))).await), Kind::Malformed);
 }

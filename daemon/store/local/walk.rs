@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
-use super::super::{ListRequest, Listed};
+use super::super::{ListRequest, Listed, Objects};
 use super::beneath;
 use crate::names::Key;
 
@@ -74,11 +74,11 @@ impl Walk {
     }
 
     /// The next objects, at most so many.
-    pub fn page(&mut self, root: BorrowedFd<'_>, max_objects: usize) -> Result<Vec<Listed>, Unreadable> {
-        let mut objects = Vec::new();
+    pub fn page(&mut self, root: BorrowedFd<'_>, max_objects: usize) -> Result<Objects, Unreadable> {
+        let mut objects = Objects::default();
         while objects.len() < max_objects {
             let Some(object) = self.ahead.take() else { break };
-            objects.push(object);
+            objects.push(object.key.as_str(), object.etag.as_str(), object.size_bytes);
             self.ahead = self.find(root)?;
         }
         Ok(objects)

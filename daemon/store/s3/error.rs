@@ -77,19 +77,11 @@ pub(super) fn no_credentials(error: &CredentialsError) -> (Kind, &'static str) {
 }
 
 fn broken_answer(asked: &Asked, error: &(dyn Error + 'static)) -> StoreError {
-    if let Some(reason) = find::<NotAListing>(error) {
-        return asked.failed(asked.no_sense(), reason.to_string());
-    }
     if find::<io::Error>(error).is_some() || find::<hyper::Error>(error).is_some() {
         return asked.failed(asked.no_answer(), "the answer ended early");
     }
     asked.failed(asked.no_sense(), "the answer cannot be read")
 }
-
-/// An answer that cannot be a whole listing, found before the SDK reads it.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the answer is no whole listing")]
-pub(super) struct NotAListing;
 
 /// What of an answer tells its meaning.
 struct Answer {

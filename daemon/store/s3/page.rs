@@ -1,71 +1,91 @@
-//! A listing's answer, checked: whole, of this bucket, with exact keys.
+//! A listing's answer, read and checked: whole, of this bucket, with exact keys.
 //!
 //! Promise: what is not provably a whole page is an error; keys come out byte for byte.
-//! Not here: the order of keys, the token's novelty (`listing`).
+//! Not here: XML (`xml`), the order of keys, the token's novelty (`listing`).
 
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::{EncodingType, Object};
+use aws_sdk_s3::primitives::SdkBody;
 use percent_encoding::percent_decode_str;
 
-use super::super::{ListRequest, Listed, Page, PageToken, StoreError, StoreErrorKind};
-use super::error::{Asked, NotAListing};
-use crate::names::{ETag, Key};
+use super::super::{ListRequest, Objects, Page, PageToken, StoreError, StoreErrorKind};
+use super::error::Asked;
+use super::xml::{NoXml, Piece, Xml, unescape};
+use crate::names::ETag;
 
-/// Refuses an answer that stops before its last tag: the SDK's reader takes what it has for everything.
-#[derive(Debug)]
-pub(super) struct WholeListing;
+/// A page larger than this is not read: 1,000 keys of 1,024 bytes, each written as `%XX`, take 4 MiB.
+pub(super) const PAGE_MAX_BYTES: usize = 16 << 20;
 
-impl Intercept for WholeListing {
+/// The longest key that S3 has.
+const KEY_MAX_BYTES: usize = 1_024;
+
+/// What the SDK reads in place of the page.
+const STAND_IN: &str = "<ListBucketResult/>";
+
+/// Keeps the body of a good answer from the SDK, whose reader costs more than all the rest of a poll; errors are left to it.
+///
+/// The lock is held for one assignment each by the request and by whoever made it: never at once, never across a wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unread(Arc<Mutex<Option<SdkBody>>>);
+
+impl Unread {
+    /// The body of the answer; `None` where there was no good one.
+    pub fn take(&self) -> Option<SdkBody> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Intercept for Unread {
     fn name(&self) -> &'static str {
-        "WholeListing"
+        "Unread"
     }
 
-    fn read_after_deserialization(
+    fn modify_before_deserialization(
         &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let answer = context.response();
-        // A body that did not come at all has its own error already.
-        let Some(body) = answer.body().bytes() else { return Ok(()) };
-        if answer.status().is_success() && !body.trim_ascii_end().ends_with(b"ListBucketResult>") {
-            return Err(NotAListing.into());
+        let answer = context.response_mut();
+        if answer.status().is_success() {
+            let body = std::mem::replace(answer.body_mut(), SdkBody::from(STAND_IN));
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
         }
         Ok(())
     }
 }
 
-/// The page that this answer holds.
-pub(super) fn read(
-    asked: &Asked,
-    bucket: &str,
-    request: &ListRequest,
-    answer: &ListObjectsV2Output,
-) -> Result<Page, StoreError> {
+/// The page that this body holds.
+pub(super) fn read(asked: &Asked, bucket: &str, request: &ListRequest, body: &[u8]) -> Result<Page, StoreError> {
     let wrong = |detail: &str| asked.failed(StoreErrorKind::Malformed, detail);
-    if answer.name() != Some(bucket) {
+    let Ok(raw) = Raw::read(body) else { return Err(wrong("the answer is no whole listing")) };
+    let mut scratch = String::new();
+    if raw.name.and_then(|name| unescape(name, &mut scratch).ok()) != Some(bucket) {
         return Err(wrong("the listing names another bucket"));
     }
-    let Some(is_truncated) = answer.is_truncated() else {
-        return Err(wrong("the listing does not say whether it is the last page"));
+    let is_truncated = match raw.is_truncated {
+        Some("true") => true,
+        Some("false") => false,
+        Some(_) | None => return Err(wrong("the listing does not say whether it is the last page")),
     };
-    let next = match answer.next_continuation_token() {
-        Some(token) if is_truncated && !token.is_empty() => Some(PageToken(token.to_owned())),
-        _ if is_truncated => return Err(wrong("the listing goes on but does not say where")),
+    let token = raw.next.and_then(|next| unescape(next, &mut scratch).ok()).filter(|token| !token.is_empty());
+    let next = match token {
+        Some(token) if is_truncated => Some(PageToken(token.to_owned())),
+        None if is_truncated => return Err(wrong("the listing goes on but does not say where")),
         _ => None,
     };
-    let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
-    let mut objects = Vec::with_capacity(answer.contents().len());
     let mut unreadable_keys = 0_u64;
-    for object in answer.contents() {
-        let Some(raw) = object.key() else { return Err(wrong("an object without a key")) };
-        let Some(key) = decode(raw, is_encoded) else {
+    let mut objects = Objects::with_capacity(raw.objects.len(), raw.texts_bytes());
+    let (mut key_scratch, mut etag) = (String::new(), String::new());
+    for object in &raw.objects {
+        let Some(key) = object.key else { return Err(wrong("an object without a key")) };
+        let Ok(key) = unescape(key, &mut key_scratch) else { return Err(wrong("an unreadable key")) };
+        let key = decode(key, raw.encoding == Some("url")).filter(|key| key.len() <= KEY_MAX_BYTES);
+        let Some(key) = key else {
             unreadable_keys += 1;
             continue;
         };
@@ -76,17 +96,100 @@ pub(super) fn read(
         if request.one_level && below.contains('/') {
             continue;
         }
-        objects.push(listed(object, &key).ok_or_else(|| wrong("an object without its ETag or size"))?);
+        let size_bytes = object.size.and_then(|size| size.trim_ascii().parse().ok());
+        let is_version = object.etag.is_some_and(|raw| quoted(raw, &mut scratch, &mut etag));
+        let (Some(size_bytes), true) = (size_bytes, is_version) else {
+            return Err(wrong("an object without its ETag or size"));
+        };
+        objects.push(&key, &etag, size_bytes);
     }
     if unreadable_keys > 0 {
-        tracing::warn!(url = %asked.url, unreadable_keys, "keys that are not UTF-8 are left out");
+        let why = "keys that are not UTF-8, or longer than 1,024 bytes, are left out";
+        tracing::warn!(url = %asked.url, unreadable_keys, "{why}");
     }
     Ok(Page { objects, next })
 }
 
-fn listed(object: &Object, key: &str) -> Option<Listed> {
-    let size_bytes = u64::try_from(object.size()?).ok()?;
-    Some(Listed { key: Key::new(key), etag: version(object.e_tag())?, size_bytes })
+/// Writes the ETag into `etag` in its one form ([`version`]); false where there is none.
+fn quoted(raw: &str, scratch: &mut String, etag: &mut String) -> bool {
+    let Ok(text) = unescape(raw, scratch) else { return false };
+    etag.clear();
+    if text.ends_with('"') {
+        etag.push_str(text);
+    } else if !text.is_empty() {
+        etag.push('"');
+        etag.push_str(text);
+        etag.push('"');
+    }
+    !etag.is_empty()
+}
+
+/// The texts of a listing as they stand in it: which of them are encoded is known at its end.
+#[derive(Debug, Default)]
+struct Raw<'a> {
+    name: Option<&'a str>,
+    is_truncated: Option<&'a str>,
+    next: Option<&'a str>,
+    encoding: Option<&'a str>,
+    objects: Vec<RawObject<'a>>,
+}
+
+#[derive(Debug, Default)]
+struct RawObject<'a> {
+    key: Option<&'a str>,
+    etag: Option<&'a str>,
+    size: Option<&'a str>,
+}
+
+impl<'a> Raw<'a> {
+    /// Bytes of keys and ETags, and two for the quotes of each.
+    fn texts_bytes(&self) -> usize {
+        let length = |text: Option<&str>| text.map_or(0, str::len);
+        self.objects.iter().map(|object| length(object.key) + length(object.etag) + 2).sum()
+    }
+
+    fn read(body: &'a [u8]) -> Result<Self, NoXml> {
+        let text = std::str::from_utf8(body).map_err(|_| NoXml)?;
+        let mut xml = Xml::new(text);
+        if xml.next()? != Piece::Open("ListBucketResult") {
+            return Err(NoXml);
+        }
+        let mut raw = Self::default();
+        while let Piece::Open(element) = xml.next()? {
+            match element {
+                "Contents" => raw.objects.push(RawObject::read(&mut xml)?),
+                "Name" => once(&mut raw.name, &mut xml)?,
+                "IsTruncated" => once(&mut raw.is_truncated, &mut xml)?,
+                "NextContinuationToken" => once(&mut raw.next, &mut xml)?,
+                "EncodingType" => once(&mut raw.encoding, &mut xml)?,
+                _ => xml.skip()?,
+            }
+        }
+        if xml.next()? == Piece::End { Ok(raw) } else { Err(NoXml) }
+    }
+}
+
+impl<'a> RawObject<'a> {
+    fn read(xml: &mut Xml<'a>) -> Result<Self, NoXml> {
+        let mut object = Self::default();
+        while let Piece::Open(element) = xml.next()? {
+            match element {
+                "Key" => once(&mut object.key, xml)?,
+                "ETag" => once(&mut object.etag, xml)?,
+                "Size" => once(&mut object.size, xml)?,
+                _ => xml.skip()?,
+            }
+        }
+        Ok(object)
+    }
+}
+
+/// What a server says twice it may mean in two ways.
+fn once<'a>(value: &mut Option<&'a str>, xml: &mut Xml<'a>) -> Result<(), NoXml> {
+    match value.replace(xml.text()?) {
+        None => Ok(()),
+        Some(_) => Err(NoXml),
+    }
 }
 
 /// The ETag in one form: quoted as HTTP has it. Some servers leave the quotes out in listings.
@@ -105,8 +208,10 @@ fn decode(raw: &str, is_encoded: bool) -> Option<Cow<'_, str>> {
     if !is_encoded {
         return Some(Cow::Borrowed(raw));
     }
-    if !raw.contains('+') {
-        return percent_decode_str(raw).decode_utf8().ok();
+    match memchr::memchr2(b'+', b'%', raw.as_bytes()) {
+        None => return Some(Cow::Borrowed(raw)),
+        Some(_) if !raw.contains('+') => return percent_decode_str(raw).decode_utf8().ok(),
+        Some(_) => {}
     }
     let spaced = raw.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;

@@ -1,0 +1,117 @@
+//! The real `labelsyncd` on a directory of its own, with the double as its bucket.
+//!
+//! Promise: every wait ends; the daemon ends with this.
+//! Not here: what is measured.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::support::double::Double;
+use super::support::{BUCKET, CREDENTIALS, measure};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Project `p` in a temporary directory, and its daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    pub dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// A project with this label config; `source` are lines of its source's settings.
+    pub fn new(double: &Double, label_config: &str, source: &str, target: bool) -> Self {
+        let dir = tempfile::Builder::new().prefix("ls-").tempdir().expect("a directory");
+        let path = dir.path().display();
+        let near = dir.path().join("p");
+        fs::create_dir_all(near.join("completions")).expect("made");
+        fs::create_dir(dir.path().join("state")).expect("made");
+        fs::write(near.join("config.xml"), label_config).expect("written");
+        fs::write(near.join("config.json"), "{\"label_config\": \"config.xml\"}").expect("written");
+        fs::write(near.join("tasks.json"), "{}").expect("written");
+        let s3 = format!(
+            "type = \"s3\"\nbucket = \"{BUCKET}\"\nendpoint = \"{}\"\nallow_http = true\npoll_interval = \"1h\"\n",
+            double.endpoint()
+        );
+        let target = if target { format!("[projects.p.target]\n{s3}prefix = \"done\"\n") } else { String::new() };
+        let text = format!(
+            "[daemon]\nsocket = \"{path}/socket\"\nstate_dir = \"{path}/state\"\nlog_format = \"text\"\n\
+             [projects.p]\npath = \"{path}/p\"\nlabel_studio_has_credentials = true\n\
+             [projects.p.source]\n{s3}recursive = true\n{source}\n{target}"
+        );
+        fs::write(dir.path().join("labelsyncd.toml"), text).expect("written");
+        Self { dir, child: None }
+    }
+
+    /// A file of the project.
+    pub fn near(&self, name: &str) -> PathBuf {
+        self.dir.path().join("p").join(name)
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log")).expect("opened");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_labelsyncd"));
+        command.arg("--config").arg(self.dir.path().join("labelsyncd.toml")).envs(CREDENTIALS);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
+        self.child = Some(child);
+    }
+
+    /// Its CPU so far, seconds.
+    pub fn cpu(&self) -> f64 {
+        measure::cpu(self.id())
+    }
+
+    /// Its peak memory so far, MiB.
+    pub fn peak(&self) -> f64 {
+        measure::peak(self.id())
+    }
+
+    fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// `lsctl` to its end.
+    pub fn lsctl(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lsctl"));
+        command.arg("--socket").arg(self.dir.path().join("socket")).args(words).output().expect("it runs")
+    }
+
+    /// Waits until it is so, asking every 20 ms; seconds that it took.
+    pub fn until(&mut self, what: &str, mut so: impl FnMut(&Self) -> bool) -> f64 {
+        let began = Instant::now();
+        while !so(self) {
+            let over = self.child.as_mut().is_none_or(|child| child.try_wait().expect("a child").is_some());
+            let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            assert!(!over && began.elapsed() < PATIENCE, "waited for {what}: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        began.elapsed().as_secs_f64()
+    }
+
+    /// Waits until `tasks.json` has so many tasks: we write one a line.
+    pub fn until_tasks(&mut self, count: u64) -> f64 {
+        let file = self.near("tasks.json");
+        let enough = |text: Vec<u8>| text.iter().filter(|byte| **byte == b'\n').count() as u64 + 1 >= count;
+        self.until("tasks", |_| fs::read(&file).is_ok_and(enough))
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let pid = rustix::process::Pid::from_child(&child);
+            // It may have ended already.
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _gone = child.wait();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
