@@ -142,7 +142,7 @@ impl Patient<'_> {
             steps.extend(self.label_studio(side));
             return steps;
         };
-        let mut sample = page.objects.first().map(|object| object.key.clone());
+        let mut sample = page.objects.first().map(|object| Key::new(object.key));
         if let Ok(policy) = &decided {
             let (step, key) = selected(&policy.selection, &page, &self.status.name);
             steps.push(step);
@@ -240,12 +240,12 @@ fn step_of(kind: StoreErrorKind) -> &'static str {
 
 fn selected(selection: &Selection, page: &Page, project: &str) -> (Step, Option<Key>) {
     let listed = page.objects.len();
-    let taken: Vec<&Key> = page
+    let taken: Vec<&str> = page
         .objects
         .iter()
         .take(SAMPLE_MAX)
-        .filter(|object| selection.judge(&object.key, Some(object.size_bytes)).is_ok())
-        .map(|object| &object.key)
+        .filter(|object| selection.judge(object.key, Some(object.size_bytes)).is_ok())
+        .map(|object| object.key)
         .collect();
     let remedy =
         format!("`lsctl list {project} --state skipped` says why; `lsctl set-source {project} --regex '.*'` takes all");
@@ -262,7 +262,7 @@ fn selected(selection: &Selection, page: &Page, project: &str) -> (Step, Option<
         (_, 0) => Step::warn("selection", "nothing_selected", format!("0 of {listed} objects are taken"), remedy),
         (_, taken) => Step::ok("selection", format!("{taken} of {listed} objects are taken")),
     };
-    (step, taken.first().map(|key| (*key).clone()))
+    (step, taken.first().map(|key| Key::new(*key)))
 }
 
 async fn bounded(look: impl Future<Output = Vec<Step>>) -> Vec<Step> {

@@ -73,6 +73,11 @@ impl Objects {
         Some(ListedRef { key, etag, size_bytes: entry.size_bytes })
     }
 
+    /// The first one.
+    pub fn first(&self) -> Option<ListedRef<'_>> {
+        self.get(0)
+    }
+
     /// The last one.
     pub fn last(&self) -> Option<ListedRef<'_>> {
         self.get(self.len().checked_sub(1)?)

@@ -1,7 +1,6 @@
 //! Two users on one project directory: Label Studio's and the daemon's.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;

@@ -4,6 +4,7 @@
 //! Not here: pushing.
 
 use super::reach;
+use crate::names::Key;
 use crate::project::claim::{Claim, claim};
 use crate::project::target_road::TargetSide;
 use crate::store::probe::{Reached, Step, bounded};
@@ -66,12 +67,13 @@ async fn rewrite(reached: &Reached, page: &Page) -> Step {
     let Some(object) = page.objects.iter().find(|object| object.size_bytes <= SAMPLE_MAX_BYTES) else {
         return unsure(page);
     };
-    let (store, url) = (reached.store(), reached.store().url(&object.key));
-    let found = match bounded("read", &url, store.get(&object.key, SAMPLE_MAX_BYTES)).await {
+    let key = Key::new(object.key);
+    let (store, url) = (reached.store(), reached.store().url(&key));
+    let found = match bounded("read", &url, store.get(&key, SAMPLE_MAX_BYTES)).await {
         Ok(found) => found,
         Err(error) => return Step::failed("read", &error),
     };
-    match bounded("write", &url, store.put(&object.key, found.bytes, &Precondition::Absent)).await {
+    match bounded("write", &url, store.put(&key, found.bytes, &Precondition::Absent)).await {
         Ok(_) => Step::ok("write", "completions can be written"),
         Err(error) if error.kind == StoreErrorKind::PreconditionFailed => {
             Step::ok("write", "completions can be read and written")

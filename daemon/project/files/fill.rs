@@ -29,6 +29,11 @@ impl<'f> Filling<'f> {
         let (_, _) = self.buffered.into_parts();
     }
 
+    /// Appends these bytes.
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.buffered.write_all(bytes)
+    }
+
     /// Appends the first `bytes` of another file, which stays as it is. Fewer there: `UnexpectedEof`.
     pub fn copy_start_of(&mut self, mut from: &File, bytes: u64) -> io::Result<()> {
         self.buffered.flush()?;
