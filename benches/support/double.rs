@@ -108,13 +108,16 @@ pub fn serve_if_asked() {
     }
 }
 
+/// Bytes and ETag of each key.
+type Objects = BTreeMap<String, (Arc<[u8]>, String)>;
+
 #[derive(Default)]
 struct Bucket {
     keys: AtomicU64,
     requests: AtomicU64,
     last_write_us: AtomicU64,
     writes: AtomicU64,
-    objects: Mutex<BTreeMap<String, (Arc<[u8]>, String)>>,
+    objects: Mutex<Objects>,
 }
 
 /// A request, read.
@@ -269,7 +272,7 @@ impl Bucket {
     }
 
     /// No thread that holds it panics.
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (Arc<[u8]>, String)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Objects> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

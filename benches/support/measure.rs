@@ -69,16 +69,22 @@ fn run_with_output(command: &mut Command, output: Stdio) -> Cost {
     Cost { cpu, wall, peak_mib, output: output.unwrap_or_default() }
 }
 
-/// CPU that a process has used so far, seconds.
+/// CPU that a process and its ended children have used so far, seconds: some programs come as a script that starts them.
 pub fn cpu(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 = fields.split(' ').skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
     ticks as f64 / TICKS_A_SECOND
 }
 
-/// Its peak resident memory so far, MiB.
+/// Peak resident memory so far of a process or of its largest child, MiB.
 pub fn peak(pid: u32) -> f64 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok()).map(peak_of);
+    children.fold(peak_of(pid), f64::max)
+}
+
+fn peak_of(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: f64 = peak.and_then(|kib| kib.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0.0);
