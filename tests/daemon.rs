@@ -13,10 +13,14 @@ mod label_studio;
 mod ledger;
 #[path = "daemon/metrics.rs"]
 mod metrics;
+#[path = "daemon/noise.rs"]
+mod noise;
 #[path = "daemon/operator.rs"]
 mod operator;
 #[path = "daemon/service.rs"]
 mod service;
+#[path = "daemon/size.rs"]
+mod size;
 #[path = "daemon/startup.rs"]
 mod startup;
 mod support;
@@ -48,6 +52,8 @@ fn main() -> ExitCode {
             changes::pause_lasts_over_a_restart,
             changes::l55_a_change_is_durable_when_it_is_acknowledged,
             changes::events_and_log_hold_each_thing_once_in_the_same_words,
+            noise::l92_an_error_that_repeats_is_logged_once,
+            size::l51_a_large_bucket_needs_no_more_memory_and_the_status_answers,
             metrics::l90_metrics_are_scraped_as_recorded,
             metrics::l91_series_do_not_grow_with_the_bucket,
             metrics::l61_metrics_are_not_for_everybody_by_accident,
@@ -80,6 +86,11 @@ fn main() -> ExitCode {
             "sync_draws_a_bar_on_a_terminal",
             operator::no_script,
             operator::sync_draws_a_bar_on_a_terminal,
+        );
+        trials.test_unless(
+            "l88_the_peers_user_id_decides_nothing",
+            users::no_user_namespace,
+            users::l88_the_peers_user_id_decides_nothing,
         );
         trials.test_unless("l89_files_stay_label_studios", users::not_root, users::l89_files_stay_label_studios);
         trials.test_unless(

@@ -14,6 +14,8 @@ mod existing;
 #[path = "main_job/json_tasks.rs"]
 mod json_tasks;
 mod support;
+#[path = "main_job/urls.rs"]
+mod urls;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             completions::what_others_put_or_take_is_brought_in_disputed_or_listed,
             existing::the_ids_of_label_studios_own_s3_storage_stay_with_their_keys,
             existing::the_documentations_lines_make_a_project_that_runs,
+            urls::l75_no_url_on_disk_carries_a_credential,
             json_tasks::l05_one_bad_object_does_not_stop_the_others,
         );
     })

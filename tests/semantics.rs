@@ -12,7 +12,7 @@ use std::path::Path;
 const PROMISES: u32 = 95;
 
 /// Promises that no test holds yet: a number that has tests must leave, and none may come.
-const NOT_YET: [u32; 4] = [51, 75, 88, 92];
+const NOT_YET: [u32; 0] = [];
 
 /// How many clauses the contract with Label Studio has.
 const CLAUSES: u32 = 25;

@@ -296,6 +296,9 @@ fn values_out_of_range_are_refused() {
         ("recursive", "\"true\""),
         ("region", "\"us east\""),
         ("profile", "\"\""),
+        ("expected_bucket_owner", "\"1234\""),
+        ("expected_bucket_owner", "\"11112222333x\""),
+        ("expected_bucket_owner", "111122223333"),
     ] {
         let text = CATS.replace("bucket = \"my-s3-bucket\"", &format!("bucket = \"my-s3-bucket\"\n{key} = {value}"));
         let problems = problems(&text);
@@ -453,6 +456,7 @@ fn the_shipped_example_says_the_defaults() {
         "source.allow_http",
         "source.profile",
         "source.path_style",
+        "source.expected_bucket_owner",
         "target.bucket",
         "target.prefix",
         "target.region",
@@ -460,6 +464,7 @@ fn the_shipped_example_says_the_defaults() {
         "target.allow_http",
         "target.profile",
         "target.path_style",
+        "target.expected_bucket_owner",
     ];
     let differing: Vec<String> = diff(&defaults, &stated).into_iter().map(|change| change.key).collect();
     let unexpected: Vec<&String> = differing.iter().filter(|key| !chosen.contains(&key.as_str())).collect();

@@ -70,6 +70,7 @@ pub const SOURCE: &[Key] = &[
     flag("allow_http"),
     text("profile", "\"labeling\""),
     flag("path_style"),
+    text("expected_bucket_owner", "\"111122223333\""),
     text("credentials_file", "\"key.json\""),
     flag("anonymous"),
     text("max_removed", "\"50%\""),
@@ -90,6 +91,7 @@ pub const TARGET: &[Key] = &[
     flag("allow_http"),
     text("profile", "\"labeling\""),
     flag("path_style"),
+    text("expected_bucket_owner", "\"111122223333\""),
     text("credentials_file", "\"key.json\""),
     flag("anonymous"),
 ];

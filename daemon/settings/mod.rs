@@ -190,6 +190,8 @@ pub struct S3Settings {
     pub profile: Option<String>,
     /// `endpoint/bucket/key`; default true for custom endpoints.
     pub path_style: bool,
+    /// The AWS account that the bucket must belong to, twelve digits.
+    pub expected_bucket_owner: Option<String>,
 }
 
 /// How a GCS bucket is reached. Without a file, credentials are Google's application default credentials.

@@ -150,6 +150,7 @@ fn s3_value(s3: &S3Settings, key: &str) -> Option<Value> {
         "allow_http" => Some(json!(false)),
         "profile" => Some(json!(s3.profile)),
         "path_style" => Some(json!(s3.path_style)),
+        "expected_bucket_owner" => Some(json!(s3.expected_bucket_owner)),
         _ => None,
     }
 }

@@ -27,8 +27,17 @@ enum Type {
 }
 
 /// Keys that only a bucket has.
-const BUCKET_KEYS: [&str; 8] =
-    ["bucket", "region", "endpoint", "allow_http", "profile", "path_style", "credentials_file", "anonymous"];
+const BUCKET_KEYS: [&str; 9] = [
+    "bucket",
+    "region",
+    "endpoint",
+    "allow_http",
+    "profile",
+    "path_style",
+    "expected_bucket_owner",
+    "credentials_file",
+    "anonymous",
+];
 
 /// Names have at most 63 bytes today, old ones had 255.
 const BUCKET_BYTES_MAX: usize = 255;
@@ -36,6 +45,8 @@ const BUCKET_BYTES_MAX: usize = 255;
 const BUCKET_BYTES_MIN: usize = 3;
 /// Region and profile are short names.
 const NAME_BYTES_MAX: usize = 128;
+/// AWS numbers its accounts so.
+const ACCOUNT_DIGITS: usize = 12;
 
 /// Checks the keys that name the store; `None` goes with a problem.
 pub(super) fn check(section: &mut Section<'_>, side: Side) -> Option<StoreSettings> {
@@ -117,14 +128,27 @@ fn s3(section: &mut Section<'_>) -> Option<S3Settings> {
     let region = name(section, "region");
     let profile = name(section, "profile");
     let path_style = section.flag("path_style", endpoint.is_some());
-    Some(S3Settings { bucket: bucket?, region, endpoint, profile, path_style })
+    let expected_bucket_owner = account(section);
+    Some(S3Settings { bucket: bucket?, region, endpoint, profile, path_style, expected_bucket_owner })
+}
+
+fn account(section: &mut Section<'_>) -> Option<String> {
+    const KEY: &str = "expected_bucket_owner";
+    let text = section.text(KEY)?;
+    if text.len() != ACCOUNT_DIGITS || !text.bytes().all(|b| b.is_ascii_digit()) {
+        let remedy =
+            "the 12 digits of the bucket's AWS account, in quotes: `aws sts get-caller-identity` in it says them";
+        section.problem(KEY, format!("`{}` is no AWS account", printable(text)), remedy);
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn gcs(section: &mut Section<'_>) -> Option<GcsSettings> {
     if section.has("path") {
         section.problem("path", "means nothing for the type `gcs`", "a bucket is named by `bucket`");
     }
-    for key in ["region", "profile", "path_style"] {
+    for key in ["region", "profile", "path_style", "expected_bucket_owner"] {
         if section.has(key) {
             let remedy = "remove it; a bucket of Google's is found by its name, credentials by `credentials_file` or \
                           Google's application default credentials";

@@ -9,6 +9,7 @@ mod credentials;
 mod error;
 mod exact;
 mod look;
+mod owner;
 mod page;
 mod xml;
 
@@ -350,6 +351,7 @@ impl<'a> Tries<'a> {
 
     /// Waits until the request may be made again, or gives the error back.
     async fn again_after(&mut self, error: StoreError) -> Result<(), StoreError> {
+        let error = owner::explain(self.store.settings.expected_bucket_owner.as_deref(), error);
         if matches!(error.kind, Kind::Auth | Kind::Configuration) && !self.renewed {
             // The store refused the request as it stood: it can be sent again, writes too.
             self.renewed = true;

@@ -126,6 +126,7 @@ fn l61_nothing_that_is_roots_can_be_set_over_the_socket() {
         "profile",
         "region",
         "path_style",
+        "expected_bucket_owner",
         "credentials_file",
         "max_removed",
         "local_copy_max",

@@ -17,6 +17,48 @@ pub fn not_root() -> Option<String> {
     (!rustix::process::geteuid().is_root()).then(|| "only root can give files to another user".to_owned())
 }
 
+/// Why no daemon can be started in a user namespace of its own.
+pub fn no_user_namespace() -> Option<String> {
+    let mut may = std::process::Command::new("unshare");
+    let may = may.args(["--user", "--map-root-user", "true"]).stderr(Stdio::null()).status();
+    let may = may.is_ok_and(|status| status.success());
+    not_root().or_else(|| (!may).then(|| "needs a user namespace of its own".to_owned()))
+}
+
+/// Promise 88: in a user namespace (`PrivateUsers=yes`) every peer but root is 65534. The socket's owner, group and mode
+/// decide, and nothing else.
+pub fn l88_the_peers_user_id_decides_nothing() {
+    let mut rig = Rig::local(".*");
+    std::fs::set_permissions(rig.dir.path(), PermissionsExt::from_mode(0o755)).expect("set");
+    // The developer's target directory may be closed to others.
+    let program = rig.path("lsctl");
+    let copied = Ran::of(std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_lsctl")).arg(&program));
+    assert_eq!(copied.code, 0, "{}", copied.err);
+    let ask = |rig: &Rig, group: u32, words: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        command.args(words).env_clear().env("LABELSYNC_SOCKET", rig.socket()).current_dir("/").uid(THEIRS.0).gid(group);
+        Ran::of(&mut command)
+    };
+    for wrapper in [&["env"][..], &["unshare", "--user", "--map-root-user"]] {
+        rig.spawn_under(wrapper);
+        rig.until_answer();
+        for path in [rig.path("run"), rig.socket()] {
+            chown(&path, None, Some(THEIRS.1)).expect("given");
+        }
+        for (words, paused) in [(["pause", "cats"], "paused"), (["resume", "cats"], "ok")] {
+            let ran = ask(&rig, THEIRS.1, &words);
+            assert_eq!(ran.code, 0, "{wrapper:?}: {words:?}: {}", ran.err);
+            rig.until_status(paused, |status| status["state"] == paused);
+        }
+        let refused = ask(&rig, OURS, &["status"]);
+        assert_eq!(refused.code, 3, "{wrapper:?}: {}{}", refused.out, refused.err);
+        assert!(refused.err.contains("permission denied"), "{}", refused.err);
+        let who = if wrapper[0] == "env" { format!("uid={}", THEIRS.0) } else { "uid=65534".to_owned() };
+        assert!(rig.ok(&["--json", "events"]).contains(&who), "only what is noted differs");
+        rig.kill();
+    }
+}
+
 fn give(path: &Path, mode: u32) {
     chown(path, Some(THEIRS.0), Some(THEIRS.1)).expect("given");
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("set");

@@ -86,7 +86,7 @@ fn shown_has_every_key_of_a_gcs_bucket() {
     ] {
         assert_eq!(value(key), Some(expected), "{key}");
     }
-    for key in ["source.region", "source.profile", "source.path_style", "source.path"] {
+    for key in ["source.region", "source.profile", "source.path_style", "source.expected_bucket_owner", "source.path"] {
         assert_eq!(value(key), None, "{key} means nothing for GCS");
     }
 }

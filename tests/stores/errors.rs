@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use labelsync::names::{ETag, Key};
 use labelsync::settings::S3Settings;
+use labelsync::store::listing::{ListingError, Order};
 use labelsync::store::s3::{S3Limits, S3Store};
 use labelsync::store::{ListRequest, PageToken, Precondition, Store, StoreError, StoreErrorKind as Of};
 
@@ -30,6 +31,14 @@ pub fn add(trials: &mut Trials) {
     trials.test("s3::l77_redirects_are_not_followed", l77_redirects_are_not_followed);
     trials.test("s3::a_write_carries_its_condition_and_checksum", a_write_carries_its_condition_and_checksum);
     trials.test("s3::a_server_without_conditional_deletes_is_served", a_server_without_conditional_deletes_is_served);
+    trials.test(
+        "s3::l07_every_request_names_the_owner_that_the_bucket_must_have",
+        l07_every_request_names_the_owner_that_the_bucket_must_have,
+    );
+    trials.test("s3::l4_a_token_that_comes_again_ends_the_listing", l4_a_token_that_comes_again_ends_the_listing);
+    trials.test("s3::l5_an_error_behind_a_200_is_no_write", l5_an_error_behind_a_200_is_no_write);
+    trials.test("s3::l27_a_checksum_that_is_refused_is_no_write", l27_a_checksum_that_is_refused_is_no_write);
+    trials.test("s3::l70_keys_with_line_breaks_come_whole", l70_keys_with_line_breaks_come_whole);
     trials.test("s3::wrong_endpoints_are_told_before_anything_is_sent", wrong_endpoints_are_told);
 }
 
@@ -381,5 +390,96 @@ async fn wrong_endpoints_are_told() {
         let settings = S3Settings { bucket: "b".into(), endpoint: Some(endpoint.into()), ..S3Settings::default() };
         let error = S3Store::connect(&settings).await.expect_err(endpoint);
         assert_eq!(error.kind, Of::Configuration, "{endpoint}: {error}");
+    }
+}
+
+/// Promise 7, as S3 keeps it: it compares the account itself, and answers 403.
+async fn l07_every_request_names_the_owner_that_the_bucket_must_have() {
+    const OURS: &str = "111122223333";
+    let double = Double::start(|_, request| {
+        let ours = request.header("x-amz-expected-bucket-owner") == Some(OURS);
+        match (&request.line[..3], ours) {
+            (_, false) => answer("403 Forbidden", XML, &error_body("AccessDenied")),
+            ("GET", true) if request.line.contains("list-type") => answer("200 OK", XML, &listing(WHOLE)),
+            ("DEL", true) => answer("204 No Content", "", ""),
+            (_, true) => answer("200 OK", "ETag: \"1\"\r\n", ""),
+        }
+    })
+    .await;
+    let of = |owner: &str| S3Settings { expected_bucket_owner: Some(owner.to_owned()), ..double.settings() };
+    let (key, etag) = (Key::new(KEY), ETag::new("\"1\""));
+    let store = S3Store::connect_with(&of(OURS), quick()).await.expect("a store");
+    list(&store).await.expect("ours");
+    store.get(&key, 10).await.expect("ours");
+    store.head(&key).await.expect("ours");
+    put(&store).await.expect("ours");
+    store.delete(&key, &etag).await.expect("ours");
+    let signed = double.requests().iter().all(|request| {
+        request.header("authorization").is_some_and(|value| value.contains("x-amz-expected-bucket-owner"))
+    });
+    assert!(signed, "and nobody on the way can take it out");
+
+    let other = S3Store::connect_with(&of("444455556666"), quick()).await.expect("a store");
+    for error in [
+        list(&other).await.expect_err("another's"),
+        put(&other).await.expect_err("another's"),
+        store_error(other.get(&key, 10).await),
+        store_error(other.head(&key).await),
+        store_error(other.delete(&key, &etag).await),
+    ] {
+        assert_eq!(error.kind, Of::AccessDenied, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("not account 444455556666's (`expected_bucket_owner`)"), "{text}");
+    }
+    let plain = list(&self::store(&double).await).await.expect_err("no owner named");
+    assert!(!plain.to_string().contains("expected_bucket_owner"), "{plain}");
+}
+
+fn store_error<T: std::fmt::Debug>(result: Result<T, StoreError>) -> StoreError {
+    result.expect_err("another's")
+}
+
+async fn l4_a_token_that_comes_again_ends_the_listing() {
+    let again =
+        WHOLE.replace("false</IsTruncated>", "true</IsTruncated><NextContinuationToken>t</NextContinuationToken>");
+    // Other keys on each page: nothing but the token tells.
+    let double =
+        Double::start(move |nth, _| answer("200 OK", XML, &listing(&again.replace("a%2Bb+c", &format!("{nth:03}")))))
+            .await;
+    let (store, request) = (store(&double).await, ListRequest::default());
+    let (pages, mut taken) = tokio::sync::mpsc::channel(4);
+    let walked = labelsync::store::listing::walk(&store, &request, &Order::Check, pages);
+    let (walked, ()) = tokio::join!(walked, async { while taken.recv().await.is_some() {} });
+    let ListingError::Store(error) = walked.expect_err("a circle") else { panic!("the store is to blame") };
+    assert_eq!(error.kind, Of::Malformed, "{error}");
+    assert_eq!(double.requests().len(), 2);
+}
+
+/// S3 sends the head of an answer before it is sure (`CopyObject`, multipart); gateways do so for everything.
+async fn l5_an_error_behind_a_200_is_no_write() {
+    for (headers, body) in [
+        (XML.to_owned(), error_body("InternalError")),
+        ("Content-Type: text/html\r\n".to_owned(), "<html>Please log in</html>".to_owned()),
+    ] {
+        let double = Double::always(answer("200 OK", &headers, &body)).await;
+        let error = put(&store(&double).await).await.expect_err("nothing says that it was written");
+        assert_eq!(error.kind, Of::OutcomeUnknown, "{error}");
+        assert!(!error.to_string().contains(SECRET_KEY), "{error}");
+    }
+}
+
+async fn l27_a_checksum_that_is_refused_is_no_write() {
+    for code in ["BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidDigest"] {
+        let double = Double::always(answer("400 Bad Request", XML, &error_body(code))).await;
+        let error = put(&store(&double).await).await.expect_err(code);
+        assert_eq!(error.kind, Of::Malformed, "{error}");
+        assert!(error.to_string().contains(code), "{error}");
+    }
+}
+
+async fn l70_keys_with_line_breaks_come_whole() {
+    for (raw, key) in [("a%0Ab", "a\nb"), ("a%0D%0Ab", "a\r\nb"), ("%0A", "\n"), ("%1B%5B2J", "\u{1b}[2J")] {
+        let double = Double::always(answer("200 OK", XML, &listing(&WHOLE.replace("a%2Bb+c", raw)))).await;
+        assert_eq!(list(&store(&double).await).await.expect("a listing"), [key]);
     }
 }

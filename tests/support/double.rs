@@ -94,6 +94,7 @@ impl Double {
             endpoint: Some(self.endpoint.clone()),
             profile: None,
             path_style: true,
+            expected_bucket_owner: None,
         }
     }
 

@@ -126,6 +126,7 @@ impl Server {
             endpoint: Some(self.endpoint.clone()),
             profile: None,
             path_style: true,
+            expected_bucket_owner: None,
         }
     }
 

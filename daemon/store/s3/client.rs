@@ -23,6 +23,7 @@ use aws_smithy_http_client::{Builder, Connector};
 
 use super::super::{StoreError, StoreErrorKind};
 use super::credentials::Fresh;
+use super::owner::ExpectedOwner;
 use crate::settings::S3Settings;
 
 /// A connection that is not there after this long does not come: three SYNs go out in this time.
@@ -116,6 +117,9 @@ pub(super) async fn build(
         .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
         .force_path_style(settings.path_style);
+    if let Some(owner) = &settings.expected_bucket_owner {
+        config = config.interceptor(ExpectedOwner(owner.clone()));
+    }
     config.set_endpoint_url(endpoint(settings)?);
     config.set_use_fips(sdk.use_fips());
     config.set_use_dual_stack(sdk.use_dual_stack());
