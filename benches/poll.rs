@@ -111,7 +111,7 @@ fn grow() {
         let mib = "#".repeat((cost.peak_mib / 4.0) as usize);
         say(format_args!("{keys:>10} {:>7.0} {stars:<36} {:>5.0} {mib}", cost.cpu * 1000.0, cost.peak_mib));
     }
-    say("CPU on a logarithmic scale: a straight line is a tenth more for each #-step; memory on a linear one.");
+    say("CPU is drawn on a logarithmic scale, 8 # for each factor of ten; memory on a linear one, # for 4 MiB.");
 }
 
 fn role(name: &str, dir: &Path, double: &Double, keys: Option<u64>) -> Command {

@@ -207,8 +207,9 @@ fn s5cmd(double: &Double, words: &[&str]) -> Option<Command> {
 fn completion(id: u64, choice: &str) -> String {
     let data = double::json_task(id);
     format!(
-        "{{\"id\": {id}, \"data\": {data}, \"completions\": [{{\"id\": {id}001, \"lead_time\": 2.5, \"created_at\": 1790000000, \
+        "{{\"id\": {id}, \"data\": {data}, \"completions\": [{{\"id\": {}, \"lead_time\": 2.5, \"created_at\": 1790000000, \
          \"result\": [{{\"id\": \"r{id}\", \"from_name\": \"c\", \"to_name\": \"t\", \"type\": \"choices\", \
-         \"value\": {{\"choices\": [\"{choice}\"]}}}}]}}]}}"
+         \"value\": {{\"choices\": [\"{choice}\"]}}}}]}}]}}",
+        id * 1_000 + 1
     )
 }
