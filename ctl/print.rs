@@ -106,14 +106,14 @@ impl Out {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// A state in its colour.
-    pub fn state(&self, state: State) -> String {
+    /// A state's name in the colour of the state.
+    pub fn state(&self, state: State, name: &str) -> String {
         let ink = match state {
             State::Ok => Ink::Good,
             State::Starting | State::Degraded | State::Paused => Ink::Warn,
             State::Held | State::Failed => Ink::Bad,
         };
-        self.paint(ink, state.as_str())
+        self.paint(ink, printable(name))
     }
 
     /// A reason and what to do about it.

@@ -13,6 +13,8 @@ mod exits;
 mod fake;
 #[path = "control/hostile.rs"]
 mod hostile;
+#[path = "control/pipes.rs"]
+mod pipes;
 #[path = "control/routes.rs"]
 mod routes;
 #[path = "control/socket.rs"]

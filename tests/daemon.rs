@@ -80,6 +80,7 @@ fn main() -> ExitCode {
             ledger::l16_a_ledger_that_is_gone_is_no_project_without_tasks,
             ledger::l17_a_backup_that_is_put_back_gives_no_id_again,
             operator::status_says_what_an_operator_asks,
+            operator::status_names_the_state_and_what_to_do,
             operator::shell_completion_is_printed_without_a_daemon,
         );
         trials.test_unless(

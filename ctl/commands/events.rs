@@ -20,7 +20,7 @@ const LINE_MAX_BYTES: usize = 1024 * 1024;
 pub struct Args {
     /// Stay, and print what happens from now on
     #[arg(short, long)]
-    follow: bool,
+    pub follow: bool,
     /// Only this project's
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
@@ -53,8 +53,11 @@ pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
         }
         session.out.flush()?;
     }
-    // Who follows expects no end: the daemon's last line said why.
-    Ok(if args.follow { Exit::Failed } else { Exit::Ok })
+    if args.follow {
+        let hint = "follow again when it runs; `journalctl -u labelsyncd` has what happened meanwhile";
+        return Err(Failure::failed("the daemon stopped, or starts again: it sends no more events", hint));
+    }
+    Ok(Exit::Ok)
 }
 
 fn print(session: &mut Session, line: &[u8]) -> Result<(), Failure> {

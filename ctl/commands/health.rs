@@ -16,7 +16,7 @@ pub async fn run(session: &mut Session) -> Result<Exit, Failure> {
     if session.json {
         session.out.json(&answer)?;
     } else {
-        let state = session.out.state(health.state);
+        let state = session.out.state(health.state, health.state.as_str());
         session.out.line(state)?;
         for reason in &health.reasons {
             session.out.reason("  ", reason)?;

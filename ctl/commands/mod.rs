@@ -106,6 +106,7 @@ impl Command {
     /// Does it.
     pub async fn run(self, session: &mut Session) -> Result<Exit, Failure> {
         match self {
+            Self::Status(args) if args.watch => until_interrupted(status::run(session, args)).await,
             Self::Status(args) => status::run(session, args).await,
             Self::SetSource(args) => set_source::run(session, args).await,
             Self::SetTarget(args) => set_target::run(session, args).await,
@@ -122,6 +123,7 @@ impl Command {
             Self::Repair(args) => repair::run(session, args).await,
             Self::Check(args) => check::run(session, args).await,
             Self::Verify(args) => verify::run(session, args).await,
+            Self::Events(args) if args.follow => until_interrupted(events::run(session, args)).await,
             Self::Events(args) => events::run(session, args).await,
             Self::Backup(args) => backup::run(session, args).await,
             Self::Reload => reload::run(session).await,
@@ -131,6 +133,15 @@ impl Command {
             Self::Man(args) => man::run(session, &args),
             Self::ShellCompletion(args) => shell_completion::run(session, &args),
         }
+    }
+}
+
+/// What has no end of its own ends well with Ctrl-C.
+async fn until_interrupted(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::select! {
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => Ok(Exit::Ok),
+        ended = verb => ended,
     }
 }
 

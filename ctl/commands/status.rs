@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use labelsync::clock::{Clock, SystemClock, UnixMillis};
-use labelsync::control::api::{Poll, Progress, ProjectStatus, SourceStatus, Status, TargetStatus};
+use labelsync::control::api::{Poll, Progress, ProjectStatus, SourceStatus, State, Status, TargetStatus};
 use labelsync::names::printable;
 
 use super::plan::counts;
@@ -26,7 +26,7 @@ pub struct Args {
     project: Option<String>,
     /// Draw again every second; in a pipe one report after the other
     #[arg(short, long)]
-    watch: bool,
+    pub watch: bool,
 }
 
 /// Does it. The exit code says whether there was an answer; `health` judges it.
@@ -122,13 +122,19 @@ fn print(out: &mut Out, status: &Status, now: UnixMillis) -> io::Result<()> {
 
 fn print_project(out: &mut Out, project: &ProjectStatus, now: UnixMillis) -> io::Result<()> {
     let name = out.paint(Ink::Strong, printable(&project.name));
-    let state = out.state(project.state);
+    let state = out.state(project.state, project.named_state());
     out.line(format_args!("\n{name}: {state} since {}", when(project.since, now)))?;
     for reason in &project.reasons {
         out.reason("  ", reason)?;
     }
     for hold in &project.holds {
         out.hold("  ", &project.name, hold)?;
+    }
+    if !project.holds.is_empty() {
+        let arrow = out.paint(Ink::Strong, "->");
+        out.line(format_args!(
+            "    {arrow} where that is not meant: put right what is wrong, and it goes on by itself"
+        ))?;
     }
     row(out, "directory", printable(&project.path))?;
     let foreign = match project.foreign_tasks {
@@ -137,10 +143,10 @@ fn print_project(out: &mut Out, project: &ProjectStatus, now: UnixMillis) -> io:
     };
     row(out, "tasks", format_args!("{}{foreign}; the next id is {}", project.tasks, project.next_id))?;
     if let Some(source) = &project.source {
-        print_source(out, source, now)?;
+        print_source(out, project, source, now)?;
     }
     if let Some(target) = &project.target {
-        print_target(out, target, now)?;
+        print_target(out, project, target, now)?;
     }
     todo(out, "quarantine", project.quarantined, &project.name, "quarantined")?;
     todo(out, "conflicts", project.conflicts, &project.name, "conflict")
@@ -155,7 +161,7 @@ fn todo(out: &mut Out, label: &str, count: u64, project: &str, state: &str) -> i
     row(out, label, format_args!("{count}: `lsctl list {} --state {state}`", printable(project)))
 }
 
-fn print_source(out: &mut Out, source: &SourceStatus, now: UnixMillis) -> io::Result<()> {
+fn print_source(out: &mut Out, project: &ProjectStatus, source: &SourceStatus, now: UnixMillis) -> io::Result<()> {
     let regex = match &source.regex {
         Some(regex) => format!("regex {}", printable(regex)),
         None => out.paint(Ink::Warn, "no regex: nothing is selected"),
@@ -166,10 +172,10 @@ fn print_source(out: &mut Out, source: &SourceStatus, now: UnixMillis) -> io::Re
     let (listed, selected) = (source.listed, source.selected);
     row(out, "", format_args!("{listed} listed, {selected} selected, {skipped_objects} skipped{reasons}"))?;
     print_progress(out, source.progress.as_ref())?;
-    print_poll(out, &source.poll, now)
+    print_poll(out, project, &source.poll, now)
 }
 
-fn print_target(out: &mut Out, target: &TargetStatus, now: UnixMillis) -> io::Result<()> {
+fn print_target(out: &mut Out, project: &ProjectStatus, target: &TargetStatus, now: UnixMillis) -> io::Result<()> {
     row(out, "target", place(&target.url, &target.prefix))?;
     let oldest = match target.oldest_pending_at {
         Some(at) => format!(" (the oldest since {})", when(at, now)),
@@ -186,7 +192,7 @@ fn print_target(out: &mut Out, target: &TargetStatus, now: UnixMillis) -> io::Re
         row(out, "", format_args!("last push {}", when(at, now)))?;
     }
     print_progress(out, target.progress.as_ref())?;
-    print_poll(out, &target.poll, now)
+    print_poll(out, project, &target.poll, now)
 }
 
 fn print_progress(out: &mut Out, progress: Option<&Progress>) -> io::Result<()> {
@@ -195,15 +201,25 @@ fn print_progress(out: &mut Out, progress: Option<&Progress>) -> io::Result<()> 
     row(out, "", format_args!("now {}: {}{total}", printable(&progress.phase), progress.done))
 }
 
-fn print_poll(out: &mut Out, poll: &Poll, now: UnixMillis) -> io::Result<()> {
+fn print_poll(out: &mut Out, project: &ProjectStatus, poll: &Poll, now: UnixMillis) -> io::Result<()> {
     let last = poll.last_success_at.map_or("never".to_owned(), |at| when(at, now));
     let took = poll.last_duration_ms.map_or(String::new(), |ms| format!(", took {ms} ms"));
-    let next = poll.next_at.map_or(String::new(), |at| format!("; next {}", relative(at, now)));
+    let next = match poll.next_at {
+        _ if project.state == State::Paused => "; no next one until it is resumed".to_owned(),
+        _ if project.state == State::Failed => String::new(),
+        // It is due, or on its way.
+        Some(at) => format!("; next {}", relative(at.max(now), now)),
+        None => String::new(),
+    };
     row(out, "", format_args!("last complete look {last}{took}{next}"))?;
     let Some(error) = &poll.error else { return Ok(()) };
     let times = if poll.failures > 1 { format!("failed {} times in a row", poll.failures) } else { "failed".into() };
     let failed = out.paint(Ink::Bad, times);
     let started = poll.last_started_at.map_or(String::new(), |at| format!(", last {}", when(at, now)));
+    // What is said at the top is not said twice.
+    if project.reasons.contains(error) {
+        return row(out, "", format_args!("{failed}{started}: {}", printable(&error.code)));
+    }
     row(out, "", format_args!("{failed}{started}"))?;
     out.reason(&" ".repeat(LABEL_WIDTH + 3), error)
 }

@@ -40,7 +40,7 @@ pub enum State {
     Starting,
     /// In step, or on the way.
     Ok,
-    /// Some look or push fails and is tried again.
+    /// Some look or push fails and is tried again, or a conflict waits; the rest goes on.
     Degraded,
     /// Something waits for `lsctl accept`.
     Held,
@@ -75,6 +75,13 @@ pub struct Reason {
     pub hint: String,
 }
 
+impl ProjectStatus {
+    /// The state as a person is told it.
+    pub fn named_state(&self) -> &str {
+        if self.state_name.is_empty() { self.state.as_str() } else { &self.state_name }
+    }
+}
+
 /// One project.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ProjectStatus {
@@ -84,7 +91,11 @@ pub struct ProjectStatus {
     pub path: String,
     /// See [`State`].
     pub state: State,
-    /// Since when it is in this state.
+    /// The same by its name: where it is `degraded` or `failed`, the code of the first reason (`auth_error`, `conflict`,
+    /// `ledger_damaged` …); empty: an older daemon.
+    #[serde(default)]
+    pub state_name: String,
+    /// Since when it is in the state of this name.
     pub since: UnixMillis,
     /// Why, most important first. Warnings (such as `no_regex`) may stand here while the state is ok.
     pub reasons: Vec<Reason>,

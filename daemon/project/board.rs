@@ -44,7 +44,9 @@ pub enum Direction {
 impl Board {
     /// Of a project that has not looked yet.
     pub fn new(name: &str, path: &str, now: UnixMillis) -> Self {
-        let status = ProjectStatus { name: name.to_owned(), path: path.to_owned(), since: now, ..Default::default() };
+        let state_name = State::Starting.as_str().to_owned();
+        let (name, path) = (name.to_owned(), path.to_owned());
+        let status = ProjectStatus { name, path, since: now, state_name, ..Default::default() };
         let inner = Mutex::new(Inner { status, ..Default::default() });
         Self { inner, source: Arc::default(), target: Arc::default() }
     }
@@ -192,34 +194,56 @@ impl Inner {
             .flatten()
             .filter_map(|poll| poll.error.clone())
             .collect();
-        let mut reasons: Vec<Reason> = self.failed.iter().cloned().chain(failures.iter().cloned()).collect();
-        if status.conflicts > 0 {
-            reasons.push(Reason {
-                code: "conflict".to_owned(),
-                message: match status.conflicts {
-                    1 => "1 completion needs a person".to_owned(),
-                    n => format!("{n} completions need a person"),
-                },
-                hint: format!(
-                    "`lsctl list {0} --state conflict`, then `lsctl resolve {0} ID --keep local|remote`",
-                    status.name
-                ),
-            });
+        let mut reasons: Vec<Reason> = self.failed.iter().cloned().collect();
+        if self.paused {
+            reasons.push(paused(&status.name));
         }
-        reasons.extend(self.warnings.values().cloned());
+        reasons.extend(failures.iter().cloned());
+        if status.conflicts > 0 {
+            reasons.push(in_conflict(&status.name, status.conflicts));
+        }
         let begun = status.cycles.source_ended > 0 || status.cycles.target_ended > 0;
-        let state = match () {
-            () if self.failed.is_some() => State::Failed,
-            () if self.paused => State::Paused,
-            () if !status.holds.is_empty() => State::Held,
-            () if !failures.is_empty() => State::Degraded,
-            () if begun => State::Ok,
-            () => State::Starting,
+        let (state, name) = match (&self.failed, reasons.first()) {
+            (Some(reason), _) => (State::Failed, Some(reason)),
+            _ if self.paused => (State::Paused, None),
+            _ if !status.holds.is_empty() => (State::Held, None),
+            (None, Some(reason)) => (State::Degraded, Some(reason)),
+            (None, None) if begun => (State::Ok, None),
+            (None, None) => (State::Starting, None),
         };
-        if state != status.state {
-            status.state = state;
+        let name = name.map_or(state.as_str(), |reason| &reason.code);
+        if status.state_name != name {
+            status.state_name = name.to_owned();
             status.since = now;
         }
-        status.reasons = reasons;
+        status.state = state;
+        reasons.extend(self.warnings.values().cloned());
+        // Both directions may fail for one cause.
+        let mut unique: Vec<Reason> = Vec::new();
+        for reason in reasons {
+            if !unique.contains(&reason) {
+                unique.push(reason);
+            }
+        }
+        status.reasons = unique;
+    }
+}
+
+fn paused(project: &str) -> Reason {
+    Reason {
+        code: "paused".to_owned(),
+        message: "by `lsctl pause`: nothing is looked at or pushed".to_owned(),
+        hint: format!("`lsctl resume {project}` goes on"),
+    }
+}
+
+fn in_conflict(project: &str, conflicts: u64) -> Reason {
+    Reason {
+        code: "conflict".to_owned(),
+        message: match conflicts {
+            1 => "1 completion needs a person".to_owned(),
+            n => format!("{n} completions need a person"),
+        },
+        hint: format!("`lsctl list {project} --state conflict`, then `lsctl resolve {project} ID --keep local|remote`"),
     }
 }

@@ -38,6 +38,9 @@ impl StoreError {
                 "make the bucket `{}`, or correct `bucket`; check the endpoint and the account too",
                 bucket(&self.url)
             )),
+            Kind::BucketMissing => {
+                Some("check that the directory is there and its file system mounted, or correct `path`".to_owned())
+            }
             _ => None,
         };
         closer.unwrap_or_else(|| self.kind.remedy().to_owned())

@@ -136,6 +136,7 @@ impl Fake {
             name: name.into(),
             path: format!("/srv/{name}"),
             state,
+            state_name: if state == State::Degraded { reason().code } else { state.as_str().into() },
             since: THEN,
             reasons: if state == State::Ok { Vec::new() } else { vec![reason()] },
             tasks: 9,

@@ -42,6 +42,49 @@ pub fn status_says_what_an_operator_asks() {
     rig.until_tasks(0);
 }
 
+pub fn status_names_the_state_and_what_to_do() {
+    let mut rig = Rig::local(".*");
+    rig.put("a.png", "a picture");
+    rig.start();
+    rig.until_tasks(1);
+    let named = |rig: &Rig, name: &str, health: i32| {
+        let status = rig.until_status(name, |status| status["state_name"] == name);
+        let said = rig.ok(&["status"]);
+        assert!(said.contains(&format!("\ncats: {name} since ")), "{said}");
+        assert_eq!(rig.lsctl(&["health"]).code, health, "{name}");
+        (status, said)
+    };
+    let (status, _) = named(&rig, "ok", 0);
+    assert_eq!(status["reasons"], serde_json::json!([]));
+    rig.ok(&["pause"]);
+    let (_, said) = named(&rig, "paused", 1);
+    assert!(
+        said.contains("-> `lsctl resume cats` goes on") && said.contains("; no next one until it is resumed"),
+        "{said}"
+    );
+    rig.ok(&["resume"]);
+
+    std::fs::rename(rig.path("in"), rig.path("away")).expect("moved");
+    let (status, said) = named(&rig, "bucket_missing", 1);
+    assert_eq!(status["state"], "degraded");
+    assert_eq!(said.matches("-> check that the directory is there").count(), 1, "each reason once: {said}");
+    std::fs::create_dir(rig.path("in")).expect("made");
+    let (_, said) = named(&rig, "held", 7);
+    assert!(said.contains("  held source_empty: ") && said.contains("`lsctl accept cats "), "{said}");
+    std::fs::remove_dir(rig.path("in")).expect("removed");
+    std::fs::rename(rig.path("away"), rig.path("in")).expect("moved back");
+    named(&rig, "ok", 0);
+
+    // Both directions fail for one cause: said once.
+    std::fs::rename(rig.path("cats"), rig.path("moved")).expect("moved");
+    rig.until_status("failed", |status| status["state"] == "failed");
+    let (status, said) = named(&rig, "missing", 7);
+    assert_eq!((&status["state"], said.matches("\n  missing: ").count()), (&"failed".into(), 1), "{said}");
+    std::fs::rename(rig.path("moved"), rig.path("cats")).expect("moved back");
+    let (back, _) = named(&rig, "ok", 0);
+    assert!(back["since"].as_i64() > status["since"].as_i64(), "{back:#}");
+}
+
 pub fn no_script() -> Option<String> {
     let has = Command::new("script").arg("--version").output().is_ok_and(|ran| ran.status.success());
     (!has).then(|| "`script` (util-linux) is not installed".to_owned())

@@ -146,7 +146,8 @@ fn status() -> Status {
     let cats = ProjectStatus {
         name: "cats".into(),
         path: "/srv/annotations/cats".into(),
-        state: State::Ok,
+        state: State::Degraded,
+        state_name: "conflict".into(),
         since: UnixMillis(STARTED + 1_000),
         reasons: vec![reason],
         tasks: 1000,
