@@ -88,6 +88,10 @@ fn main() -> ExitCode {
         trials.test_unless("l48_an_overflow_loses_nothing", || None, disk::l48_an_overflow_loses_nothing);
         for (name, body) in [
             ("l26_a_push_whose_answer_breaks_anywhere", network::l26_a_push_whose_answer_breaks_anywhere as fn(_)),
+            (
+                "l74_a_byte_that_flips_on_its_way_becomes_no_task",
+                network::l74_a_byte_that_flips_on_its_way_becomes_no_task,
+            ),
             ("l32_an_outage_loses_nothing", network::l32_an_outage_loses_nothing),
             ("l01_l76_connections_that_break_anywhere", network::l01_l76_connections_that_break_anywhere),
         ] {

@@ -78,6 +78,7 @@ fn main() -> ExitCode {
             label_studio::c09_an_import_under_our_id_moves_ours,
             ledger::l45_a_damaged_ledger_stops_its_project_and_is_rebuilt_with_the_same_ids,
             ledger::l16_a_ledger_that_is_gone_is_no_project_without_tasks,
+            ledger::l17_an_old_file_that_is_put_back_gives_no_id_again,
             ledger::l17_a_backup_that_is_put_back_gives_no_id_again,
             operator::status_says_what_an_operator_asks,
             operator::status_names_the_state_and_what_to_do,

@@ -213,14 +213,22 @@ impl Host {
         Ok(Opened { shared, directory, _lock: lock })
     }
 
-    /// A backup that was put back may be behind `tasks.json`: what stands there keeps its id (promise 17).
+    /// A ledger that was put back may be behind `tasks.json`: what stands there keeps its id (promise 17).
     fn catch_up(&self, shared: &Shared) -> Result<(), CycleError> {
-        if !shared.ledger.is_copy()? {
+        let is_copy = shared.ledger.is_copy()?;
+        if !is_copy && !repair::is_behind(&shared.ledger, &*shared.near)? {
             return Ok(());
         }
         let orphans = repair::reconcile(&shared.ledger, &*shared.near)?;
         shared.ledger.is_no_copy_now()?;
-        let text = format!("a backup of the ledger was put back: {orphans} tasks are newer than it and keep their ids");
+        let text = if is_copy {
+            format!("a backup of the ledger was put back: {orphans} tasks are newer than it and keep their ids")
+        } else {
+            format!(
+                "{orphans} tasks are newer than the ledger and keep their ids: imported meanwhile, or the ledger is an \
+                 old copy"
+            )
+        };
         shared.tell(Happened::new(Level::Notice, "ledger_restored", text));
         Ok(())
     }

@@ -74,6 +74,25 @@ pub fn rebuild(path: &Path, near: &dyn Near, work_dir: &Path, now: UnixMillis) -
     ))
 }
 
+/// Whether `tasks.json` holds ids after all that the ledger has ever known: Label Studio gave them while nobody looked, or
+/// somebody put an old file back by hand, which does not say that it is a copy. Either way the bucket's objects are compared
+/// with them before they get ids. Where the file is as the ledger last saw it, it is not read.
+pub fn is_behind(ledger: &Ledger, near: &dyn Near) -> Result<bool, CycleError> {
+    // At the first start all tasks are Label Studio's.
+    let Some(seen) = ledger.meta("tasks_print")? else { return Ok(false) };
+    let Some(print) = near.tasks_print()? else { return Ok(false) };
+    if seen == print.to_string() {
+        return Ok(false);
+    }
+    let mut highest = None;
+    let scanned = near.scan_tasks(&mut |id, _| {
+        highest = highest.max(Some(id));
+        Ok(())
+    });
+    // A file that is torn is told by the cycle, and completions go on meanwhile.
+    Ok(scanned.is_ok() && highest > ledger.highest_id()?)
+}
+
 /// Takes note of what stands in `tasks.json`; how many tasks had no row.
 pub fn reconcile(ledger: &Ledger, near: &dyn Near) -> Result<u64, CycleError> {
     let mut orphans = 0;

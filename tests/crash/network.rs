@@ -9,7 +9,7 @@ use crate::support::fault_proxy::{Fault, FaultProxy, Half, Mode, What};
 use crate::support::rig::{PATIENCE, until};
 use crate::world::World;
 
-/// A world behind a proxy, with a first task.
+/// A world behind a proxy, with a first task, and the target's name.
 fn world(server: &Arc<Server>) -> (World, FaultProxy, String) {
     let proxy = FaultProxy::start(&server.endpoint);
     let (mut world, target) = World::behind(server, &proxy.endpoint);
@@ -92,5 +92,30 @@ pub fn l01_l76_connections_that_break_anywhere(server: Arc<Server>) {
     }
     assert!(proxy.struck() > 5, "the faults came to pass");
     proxy.set(Mode::Open);
+    heal(&mut world);
+}
+
+/// Promise 74: a byte of a body becomes another one on its way: no task ever says what no object said. Every offset that is
+/// taken may lie in the head or in the body; of a listing only TLS can say that it is damaged.
+pub fn l74_a_byte_that_flips_on_its_way_becomes_no_task(server: Arc<Server>) {
+    let (mut world, proxy, _) = world(&server);
+    let source = world.source();
+    let step = if soak() { 13 } else { 160 };
+    for (n, at) in (200..1_500).step_by(step).enumerate() {
+        let before = proxy.struck();
+        proxy.set(Mode::Only(format!("GET /{source}/f"), Fault { half: Half::Down, at, what: What::Flip }));
+        // A long text: most offsets are in it.
+        world.put(&format!("f{n:03} {}.json", "x".repeat(800)));
+        // Some offsets lie beyond the end.
+        until("the fault, or the task", PATIENCE, || {
+            let tasks = world.look();
+            (proxy.struck() > before || tasks > n + 1).then_some(())
+        });
+        world.look();
+        proxy.set(Mode::Open);
+        assert_eq!(world.rig.sync(), 0);
+        assert_eq!(world.look(), n + 2, "the true one comes as soon as it can");
+    }
+    assert!(proxy.struck() > 5, "the faults came to pass");
     heal(&mut world);
 }

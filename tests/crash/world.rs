@@ -65,6 +65,11 @@ impl World {
         (Self { rig, seen, objects, completions, regex: (".*".to_owned(), None), far }, name)
     }
 
+    /// The name of the source's bucket.
+    pub fn source(&self) -> String {
+        self.far.as_ref().expect("it has buckets").from.name.clone()
+    }
+
     /// A new object.
     pub fn put(&mut self, key: &str) {
         let text = format!("the text of {key}");

@@ -130,3 +130,29 @@ pub fn l17_a_backup_that_is_put_back_gives_no_id_again() {
     goes_on(&rig, &tasks, "new.json");
     assert!(rig.log().contains("a backup of the ledger was put back: 1 tasks are newer"), "{}", rig.log());
 }
+
+/// Not by `lsctl backup`: `cp` while the daemon stood still. Nothing in the file says that it is an old one.
+pub fn l17_an_old_file_that_is_put_back_gives_no_id_again() {
+    let mut rig = rig();
+    rig.stop();
+    let kept = rig.path("kept.sqlite");
+    fs::copy(ledger(&rig), &kept).expect("copied");
+    rig.start();
+    rig.put("later.json", &object(3_000));
+    rig.until_tasks(TASKS + 2);
+    let id = *rig.tasks().keys().next_back().expect("tasks");
+    let saved = rig.label(id, "cat");
+    rig.until_pushed(id, &saved);
+    assert_eq!(rig.sync(), 0);
+    rig.stop();
+    let tasks = rig.tasks();
+    for end in ["-wal", "-shm"] {
+        fs::remove_file(ledger(&rig).with_extension(format!("sqlite{end}"))).ok();
+    }
+    fs::copy(&kept, ledger(&rig)).expect("copied");
+    rig.start();
+    goes_on(&rig, &tasks, "new.json");
+    assert_eq!(fs::read(rig.path("out/done").join(id.to_string())).expect("there"), saved);
+    assert_eq!(rig.list("conflict"), Vec::<serde_json::Value>::new());
+    assert!(rig.log().contains("1 tasks are newer than the ledger and keep their ids"), "{}", rig.log());
+}
