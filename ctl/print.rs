@@ -3,13 +3,13 @@
 //! Promise: colours and cursor control only on a terminal (or `--color always`); no text of others is printed raw.
 //! Not here: what is printed; each verb knows that.
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use clap::ValueEnum;
 use labelsync::clock::UnixMillis;
 use labelsync::control::api::{Hold, Reason, State};
+pub use labelsync::names::json_line;
 use labelsync::names::printable;
 
 /// `--color`.
@@ -135,24 +135,6 @@ impl Out {
         let arrow = self.paint(Ink::Strong, "->");
         self.line(format_args!("{indent}  {arrow} `lsctl accept {project} {id}` would {then}"))
     }
-}
-
-/// JSON in which invisible and direction-changing characters are escaped: the same JSON, safe on a terminal.
-/// Outside ASCII such characters stand only inside strings; inside ASCII JSON escapes them itself.
-pub fn json_line(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut units = [0; 2];
-    for c in json.chars() {
-        let hostile = c > '\u{7e}' && matches!(printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
-        if !hostile {
-            out.push(c);
-            continue;
-        }
-        for unit in c.encode_utf16(&mut units) {
-            out.push_str(&format!("\\u{unit:04x}"));
-        }
-    }
-    out
 }
 
 /// `2026-01-02T03:04:05Z (3 min ago)`: what a log says, and what a person asks.

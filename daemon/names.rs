@@ -50,6 +50,24 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// JSON in which invisible and direction-changing characters are escaped: the same JSON, safe on a terminal.
+/// Outside ASCII such characters stand only inside strings; inside ASCII JSON escapes them itself.
+pub fn json_line(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for c in json.chars() {
+        let hostile = c > '\u{7e}' && matches!(printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
+        if !hostile {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut units) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    out
+}
+
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

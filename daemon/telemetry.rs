@@ -5,6 +5,7 @@
 
 pub mod ids;
 mod journal;
+mod json;
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -35,7 +36,7 @@ pub fn start(format: LogFormat, filter: Option<&str>) {
     let stderr = std::io::stderr;
     let text =
         || tracing_subscriber::fmt::layer().with_writer(stderr).with_target(false).with_ansi(stderr().is_terminal());
-    let json = || tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(stderr).with_target(false);
+    let json = || tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(false).event_format(json::Lines);
     let started = match format {
         LogFormat::Text => registry.with(text()).try_init(),
         LogFormat::Json => registry.with(json()).try_init(),
@@ -85,6 +86,7 @@ pub(crate) fn log(level: Level, event: &Event) {
                 error = event.error.as_deref(),
                 actor = event.actor.as_deref(),
                 duration_usec = event.duration_usec,
+                severity = (level == Level::Notice).then_some("notice"),
                 "{}",
                 event.message
             )

@@ -94,6 +94,11 @@ fn main() -> ExitCode {
             users::no_user_namespace,
             users::l88_the_peers_user_id_decides_nothing,
         );
+        trials.test_unless(
+            "l71_jq_finds_hostile_keys_in_the_json_log",
+            operator::no_jq,
+            operator::l71_jq_finds_hostile_keys_in_the_json_log,
+        );
         trials.test_unless("l89_files_stay_label_studios", users::not_root, users::l89_files_stay_label_studios);
         trials.test_unless(
             "l89_a_daemon_that_cannot_keep_the_owner_refuses",

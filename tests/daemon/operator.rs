@@ -85,6 +85,39 @@ pub fn status_names_the_state_and_what_to_do() {
     assert!(back["since"].as_i64() > status["since"].as_i64(), "{back:#}");
 }
 
+pub fn no_jq() -> Option<String> {
+    let has = Command::new("jq").arg("--version").output().is_ok_and(|ran| ran.status.success());
+    (!has).then(|| "`jq` is not installed".to_owned())
+}
+
+pub fn l71_jq_finds_hostile_keys_in_the_json_log() {
+    let mut rig = Rig::local(".*");
+    let settings = std::fs::read_to_string(rig.config()).expect("written");
+    let settings = settings.replace("log_format = \"text\"", "log_format = \"json\"");
+    std::fs::write(rig.config(), settings).expect("written");
+    let hostile = "a\"}\u{1b}[2J\u{202e}\\n{\"level\":\"error\".png";
+    rig.put(hostile, "a picture");
+    rig.start();
+    rig.until_tasks(1);
+    std::fs::rename(rig.path("in"), rig.path("away")).expect("moved");
+    rig.until_code("bucket_missing");
+    let jq = |filter: &str| {
+        let mut command = Command::new("jq");
+        let ran = Ran::of(command.args(["-c", "--arg", "key", hostile, filter]).arg(rig.path("log")));
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{filter}: {}", rig.log());
+        ran.out
+    };
+    assert_eq!(jq("select(.key == $key) | [.level, .project, .kind, .task]"), "[\"info\",\"cats\",\"task_added\",0]\n");
+    assert_eq!(jq("select(.error == \"bucket_missing\") | [.level, .project]"), "[\"warning\",\"cats\"]\n");
+    assert_eq!(jq("select(.kind == \"started\") | .level"), "\"notice\"\n");
+    let times =
+        jq("[.ts, .msg] | select((.[0] | sub(\"\\\\.[0-9]+\"; \"\") | fromdate > 0) and (.[1] | length > 0) | not)");
+    assert_eq!(times, "", "each line has a time and a text");
+    let lines = jq(".level").lines().count();
+    assert_eq!(rig.log().lines().count(), lines, "one object a line");
+    assert!(!rig.log().contains(['\u{1b}', '\u{202e}']), "nothing in it moves a cursor");
+}
+
 pub fn no_script() -> Option<String> {
     let has = Command::new("script").arg("--version").output().is_ok_and(|ran| ran.status.success());
     (!has).then(|| "`script` (util-linux) is not installed".to_owned())
