@@ -12,6 +12,8 @@ mod beside;
 mod clauses;
 #[path = "label_studio/contract.rs"]
 mod contract;
+#[path = "label_studio/danger.rs"]
+mod danger;
 #[path = "label_studio/handover.rs"]
 mod handover;
 #[path = "label_studio/live.rs"]
@@ -61,6 +63,14 @@ fn main() -> std::process::ExitCode {
         let servers = t.servers();
         let both = move || Ok((installed("0.8.2")?, servers.get(Kind::Moto)?));
         t.test_with("c18_label_studio_0_8_shows_and_fills_a_bucket", both, live::s3);
+        for (name, story) in [
+            ("c18_a_target_of_another_project_is_held", danger::owned as fn(_)),
+            ("c18_objects_of_a_project_without_labelsync_are_conflicts", danger::unmarked),
+        ] {
+            let servers = t.servers();
+            let both = move || Ok((installed("0.8.2")?, servers.get(Kind::Moto)?));
+            t.test_with(name, both, story);
+        }
         let servers = t.servers();
         let both = move || Ok((installed("0.8.2.post0")?, servers.get(Kind::Moto)?));
         t.test_with("c19_adopted_from_label_studios_own_storages_and_released_to_them", both, handover::there_and_back);

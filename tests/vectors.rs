@@ -12,6 +12,8 @@ mod cases;
 mod expect;
 #[path = "vectors/far.rs"]
 mod far;
+#[path = "vectors/local.rs"]
+mod local;
 #[path = "vectors/rules.rs"]
 mod rules;
 #[path = "vectors/source.rs"]
@@ -27,6 +29,8 @@ use support::label_studio::installed;
 
 fn main() -> std::process::ExitCode {
     support::trials(|t| {
+        let name = "c07_c08_local_storages_come_to_what_label_studio_came_to";
+        t.test_with(name, || installed("0.8.2"), |installed| local::run(&installed));
         t.test_with("l94_every_rule_and_its_reason_is_documented", || Ok(()), |()| documented());
         for (kind, provider) in [(Kind::Moto, "s3"), (Kind::Gcs, "gcs")] {
             let servers = t.servers();
@@ -50,6 +54,7 @@ fn documented() {
         .map(|rule| rule.name)
         .chain(expect::SOURCE_RULES)
         .chain(target::TARGET_RULES)
+        .chain(local::LOCAL_RULES)
         .collect();
     said.sort_unstable();
     rules.sort_unstable();

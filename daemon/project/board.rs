@@ -26,6 +26,8 @@ struct Inner {
     status: ProjectStatus,
     paused: bool,
     failed: Option<Reason>,
+    /// Why the last look at `tasks.json` failed, in a project without a source that could say it.
+    tasks_failed: Option<Reason>,
     /// Warnings that stand until they are withdrawn, by code.
     warnings: BTreeMap<String, Reason>,
     skipped: BTreeMap<Skip, Vec<Key>>,
@@ -155,6 +157,13 @@ impl Board {
         inner.settle(now);
     }
 
+    /// How the last look at `tasks.json` went: shown where no source shows it.
+    pub fn set_tasks_failed(&self, now: UnixMillis, reason: Option<Reason>) {
+        let mut inner = self.lock();
+        inner.tasks_failed = reason;
+        inner.settle(now);
+    }
+
     /// What is held.
     pub fn set_holds(&self, now: UnixMillis, holds: Vec<Hold>) {
         self.update(now, |status| status.holds = holds);
@@ -193,6 +202,7 @@ impl Inner {
             .into_iter()
             .flatten()
             .filter_map(|poll| poll.error.clone())
+            .chain(self.tasks_failed.clone().filter(|_| status.source.is_none()))
             .collect();
         let mut reasons: Vec<Reason> = self.failed.iter().cloned().collect();
         if self.paused {

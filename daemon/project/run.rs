@@ -37,6 +37,9 @@ pub struct InForce {
     pub target: Option<TargetSide>,
 }
 
+/// Between two looks at a project directory while a look fails; a file that changes is looked at at once.
+const NEAR_RETRY: Duration = Duration::from_millis(250);
+
 /// What both loops are given.
 #[derive(Clone, Debug)]
 pub struct Loop {
@@ -74,7 +77,11 @@ pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
             continue;
         }
         let next_near = Instant::now() + this.shared.pace.rescan;
-        let near_at = road.wake_at().unwrap_or(next_near).min(next_near);
+        let mut near_at = road.wake_at().unwrap_or(next_near).min(next_near);
+        if pacing.failures > 0 {
+            // What is due stays due while `tasks.json` cannot be read: not looked at without a pause.
+            near_at = near_at.max(Instant::now() + NEAR_RETRY);
+        }
         let wake_at = pacing.due_at(force.source.is_some()).min(near_at);
         pulse.rest(Some(wake_at));
         far = tokio::select! {
@@ -289,6 +296,9 @@ impl Pacing {
         let (direction, failures, told) = (self.direction, self.failures, self.told.is_some());
         let took = u64::try_from(begun.instant.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.shared.board.progress(direction, None);
+        if direction == Direction::Source {
+            self.shared.board.set_tasks_failed(now, reason.clone());
+        }
         self.shared.board.update(now, |status| {
             if far {
                 match direction {

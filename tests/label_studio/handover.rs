@@ -108,7 +108,8 @@ fn picture(task: &Value) -> String {
     url.rsplit('/').next().unwrap().to_owned()
 }
 
-fn label(server: &LabelStudio, id: u64, choice: &str) {
+/// Saves a completion through the API.
+pub fn label(server: &LabelStudio, id: u64, choice: &str) {
     let result = json!([{"id": "r", "from_name": "is", "to_name": "image", "type": "choices",
                          "value": {"choices": [choice]}}]);
     let body = json!({"lead_time": 2.5, "result": result});
@@ -117,7 +118,7 @@ fn label(server: &LabelStudio, id: u64, choice: &str) {
 }
 
 /// What Label Studio says was chosen for a task.
-fn chosen(server: &LabelStudio, id: u64) -> Value {
+pub fn chosen(server: &LabelStudio, id: u64) -> Value {
     let answer = server.call("GET", &format!("/api/tasks/{id}"), None);
     assert_eq!(answer.status, 200, "{}; {}", answer.body, server.log());
     answer.body["completions"][0]["result"][0]["value"]["choices"][0].clone()

@@ -307,13 +307,13 @@ impl<'a> Story<'a> {
 }
 
 /// JSON with the time of the recording, or the bytes as they are.
-fn thing(bytes: &[u8]) -> Value {
+pub fn thing(bytes: &[u8]) -> Value {
     let Some(mut value) = loose(bytes) else { return json!(bytes) };
     clocks(&mut value);
     value
 }
 
-fn recorded_thing(text: &str) -> Value {
+pub fn recorded_thing(text: &str) -> Value {
     use base64::Engine as _;
     match text.strip_prefix("b64:") {
         Some(coded) => thing(&base64::engine::general_purpose::STANDARD.decode(coded).expect("base64")),
