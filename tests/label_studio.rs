@@ -21,6 +21,8 @@ mod live;
 #[path = "label_studio/load.rs"]
 mod load;
 mod support;
+#[path = "label_studio/torn.rs"]
+mod torn;
 
 use support::Kind;
 use support::label_studio::installed;
@@ -53,6 +55,11 @@ fn main() -> std::process::ExitCode {
             ),
             ("c21_label_studio_is_never_called", contract::c21_label_studio_is_never_called),
             ("c22_written_in_a_quiet_moment_and_in_batches", contract::c22_written_in_a_quiet_moment_and_in_batches),
+            ("c02_tasks_json_written_in_pieces_loses_nothing", torn::c02_tasks_json_written_in_pieces_loses_nothing),
+            (
+                "c10_a_label_config_that_is_half_written_is_said_and_heals",
+                torn::c10_a_label_config_that_is_half_written_is_said_and_heals,
+            ),
             (
                 "c15_a_removed_object_keeps_its_id_and_completion",
                 clauses::c15_a_removed_object_keeps_its_id_and_completion,

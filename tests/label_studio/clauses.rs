@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::beside::{Beside, read_tasks};
 
 /// `source.json` as Label Studio writes it when it has listed these.
-fn list(beside: &Beside, ids: impl IntoIterator<Item = u64>) {
+pub fn list(beside: &Beside, ids: impl IntoIterator<Item = u64>) {
     let path = beside.project().join("tasks.json").display().to_string();
     let entry = |id: u64| (id.to_string(), json!({"key": format!("{path}/{id}"), "exists": true}));
     let map = Value::Object(ids.into_iter().map(entry).collect());

@@ -180,6 +180,16 @@ pub fn there_and_back(given: (Installed, Arc<Server>)) {
     // Back to Label Studio's own storages, while nobody serves the project.
     assert_eq!(story.release().code, 73, "labelsyncd runs");
     story.rig.stop();
+    // A completion that is not in the target would not be seen by Label Studio's own storage.
+    let saved = story.rig.label(1, "dog");
+    let refused = story.release();
+    assert_eq!(refused.code, 7, "{}", refused.out);
+    assert!(refused.out.contains("1 completions are not in the target as they are here: 1"), "{}", refused.out);
+    assert_eq!(story.config()["source"]["type"], "tasks-json", "nothing is changed");
+    story.rig.start();
+    until("the push", PATIENCE, || (story.object("out/1")? == saved).then_some(()));
+    assert_eq!(story.rig.sync(), 0);
+    story.rig.stop();
     let released = story.release();
     assert_eq!(released.code, 0, "{}{}", released.out, released.err);
     assert_eq!(story.config()["source"]["type"], "s3");
