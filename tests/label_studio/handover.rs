@@ -124,8 +124,10 @@ pub fn chosen(server: &LabelStudio, id: u64) -> Value {
     answer.body["completions"][0]["result"][0]["value"]["choices"][0].clone()
 }
 
-/// A completion that is not in the target would not be seen by Label Studio's own storage.
+/// The daemon runs; or a completion is not in the target, where Label Studio's own storage would look for it.
 fn refused_while_a_completion_waits(story: &mut Story) {
+    assert_eq!(story.release().code, 73, "labelsyncd runs");
+    story.rig.stop();
     let saved = story.rig.label(1, "dog");
     let refused = story.release();
     assert_eq!(refused.code, 7, "{}", refused.out);
@@ -191,8 +193,6 @@ pub fn there_and_back(given: (Installed, Arc<Server>)) {
     assert_eq!(mine["id"], 4);
 
     // Back to Label Studio's own storages, while nobody serves the project.
-    assert_eq!(story.release().code, 73, "labelsyncd runs");
-    story.rig.stop();
     refused_while_a_completion_waits(&mut story);
     let released = story.release();
     assert_eq!(released.code, 0, "{}{}", released.out, released.err);
