@@ -12,7 +12,7 @@ use crate::support::UNWANTED;
 use crate::support::label_studio::Installed;
 
 /// Far more than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A label config for pictures.
 pub const IMAGE_CONFIG: &str = "<View><Image name=\"image\" value=\"$image\"/><Choices name=\"is\" toName=\"image\">\
