@@ -16,15 +16,12 @@ mod path;
 mod upload;
 
 use std::fmt;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use google_cloud_auth::credentials::Credentials;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -33,16 +30,10 @@ pub use client::GcsLimits;
 use self::body::Body;
 use self::error::Refused;
 use super::asked::{Asked, SILENT};
-use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
+use super::cloud::Cloud;
+use super::{ListRequest, Listed, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
 use crate::settings::GcsSettings;
-
-/// The first wait before a request is made again; doubled each time, with jitter, so that many daemons do not
-/// come back together.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-
-/// The longest wait inside of a request. Whoever is asked to wait longer says so to the cycle instead.
-const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// A bucket.
 pub struct GcsStore {
@@ -99,23 +90,9 @@ impl GcsStore {
         Asked { operation, url: self.url(key) }
     }
 
-    /// Credentials newer than this generation, if they may be looked up again now.
-    async fn renew(&self, generation: u64) -> bool {
-        let mut current = self.current.lock().await;
-        if current.generation > generation {
-            return true;
-        }
-        if current.since.elapsed() < self.limits.renew_every {
-            return false;
-        }
-        let Ok(credentials) = self.reach.credentials(&self.settings) else { return false };
-        *current = Current { credentials, generation: generation + 1, since: Instant::now() };
-        true
-    }
-
     /// Sends the request; an answer other than 200 and 204 is an error.
-    async fn send(&self, asked: &Asked, who: &Who, call: Call) -> Result<Response, Refused> {
-        let authorization = client::authorization(asked, who.credentials.as_ref()).await?;
+    async fn send(&self, asked: &Asked, who: &Option<Credentials>, call: Call) -> Result<Response, Refused> {
+        let authorization = client::authorization(asked, who.as_ref()).await?;
         let wait = self.limits.transfer(call.body.len() as u64);
         let request = self.reach.http.request(call.method, call.url).headers(call.headers).headers(authorization);
         let Ok(sent) = timeout(wait, request.body(call.body).send()).await else {
@@ -129,7 +106,7 @@ impl GcsStore {
     }
 
     /// The same; where it is not said whether the bucket or the object is missing, the bucket is asked for.
-    async fn send_about(&self, asked: &Asked, who: &Who, call: Call) -> Result<Response, StoreError> {
+    async fn send_about(&self, asked: &Asked, who: &Option<Credentials>, call: Call) -> Result<Response, StoreError> {
         match self.send(asked, who, call).await {
             Ok(response) => Ok(response),
             Err(Refused { error, is_bucket_unsure: true }) => Err(self.which_is_missing(asked, who, error).await),
@@ -137,7 +114,7 @@ impl GcsStore {
         }
     }
 
-    async fn which_is_missing(&self, asked: &Asked, who: &Who, missing: StoreError) -> StoreError {
+    async fn which_is_missing(&self, asked: &Asked, who: &Option<Credentials>, missing: StoreError) -> StoreError {
         let list = Asked { operation: "list", url: asked.url.clone() };
         let url = path::listing(&self.reach.base, &self.settings.bucket, &ListRequest::default(), None, 1);
         match self.send(&list, who, Call::new(Method::GET, url)).await {
@@ -147,8 +124,45 @@ impl GcsStore {
             Err(Refused { error, .. }) => StoreError { operation: asked.operation, ..error },
         }
     }
+}
 
-    async fn list_once(&self, who: &Who, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
+#[async_trait]
+impl Cloud for GcsStore {
+    type Session = Option<Credentials>;
+    type Opened = Body;
+
+    fn bucket_url(&self) -> &str {
+        &self.root
+    }
+
+    fn attempts(&self) -> u32 {
+        self.limits.attempts
+    }
+
+    async fn session(&self) -> (Option<Credentials>, u64) {
+        let current = self.current.lock().await;
+        (current.credentials.clone(), current.generation)
+    }
+
+    async fn renew(&self, generation: u64) -> bool {
+        let mut current = self.current.lock().await;
+        if current.generation > generation {
+            return true;
+        }
+        if current.since.elapsed() < self.limits.renew_every {
+            return false;
+        }
+        let Ok(credentials) = self.reach.credentials(&self.settings) else { return false };
+        *current = Current { credentials, generation: generation + 1, since: Instant::now() };
+        true
+    }
+
+    async fn list_once(
+        &self,
+        who: &Option<Credentials>,
+        request: &ListRequest,
+        token: Option<&PageToken>,
+    ) -> Result<Page, StoreError> {
         let asked = Asked { operation: "list", url: format!("{}/{}", self.root, request.prefix) };
         let url = path::listing(&self.reach.base, &self.settings.bucket, request, token, page::PAGE_KEYS);
         let response = self.send(&asked, who, Call::new(Method::GET, url)).await?;
@@ -156,8 +170,7 @@ impl GcsStore {
         page::read(&asked, request, &bytes)
     }
 
-    /// The answer's head; the body is still to be read, and is no larger than the limit if its length is known.
-    async fn open(&self, who: &Who, key: &Key, limit_bytes: u64) -> Result<Opened, StoreError> {
+    async fn open(&self, who: &Option<Credentials>, key: &Key, limit_bytes: u64) -> Result<(Body, ETag), StoreError> {
         let asked = self.asked("read", key);
         let url = path::media(&asked, &self.reach.base, &self.settings.bucket, key)?;
         let mut call = Call::new(Method::GET, url);
@@ -168,19 +181,10 @@ impl GcsStore {
             return Err(asked.failed(Kind::Malformed, "the answer has no generation"));
         };
         let body = Body::of(asked, response, limit_bytes, &self.limits)?;
-        Ok(Opened { body, etag })
+        Ok((body, etag))
     }
 
-    async fn get_once(&self, who: &Who, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
-        let mut opened = self.open(who, key, limit_bytes).await?;
-        let mut bytes = BytesMut::new();
-        while let Some(piece) = opened.body.next().await? {
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(Object { bytes: bytes.freeze(), etag: opened.etag })
-    }
-
-    async fn head_once(&self, who: &Who, key: &Key) -> Result<Option<Listed>, StoreError> {
+    async fn head_once(&self, who: &Option<Credentials>, key: &Key) -> Result<Option<Listed>, StoreError> {
         let asked = self.asked("look up", key);
         let url = path::metadata(&asked, &self.reach.base, &self.settings.bucket, key)?;
         let response = match self.send_about(&asked, who, Call::new(Method::GET, url)).await {
@@ -194,7 +198,7 @@ impl GcsStore {
 
     async fn put_once(
         &self,
-        who: &Who,
+        who: &Option<Credentials>,
         key: &Key,
         bytes: &Bytes,
         precondition: &Precondition,
@@ -215,7 +219,7 @@ impl GcsStore {
         page::read_version(&asked, &answer)
     }
 
-    async fn delete_once(&self, who: &Who, key: &Key, etag: &ETag) -> Result<(), StoreError> {
+    async fn delete_once(&self, who: &Option<Credentials>, key: &Key, etag: &ETag) -> Result<(), StoreError> {
         let asked = self.asked("delete", key);
         // Emulators ignore the condition of a delete, so the version is compared here as well.
         let there = self.head_once(who, key).await.map_err(|error| StoreError { operation: "delete", ..error })?;
@@ -233,145 +237,8 @@ impl GcsStore {
     }
 }
 
-/// An object whose body is being read.
-struct Opened {
-    body: Body,
-    etag: ETag,
-}
-
-/// As whom a request is sent.
-struct Who {
-    credentials: Option<Credentials>,
-}
-
-/// The tries of one request.
-struct Tries<'a> {
-    store: &'a GcsStore,
-    waits: ExponentialBackoff,
-    generation: u64,
-    renewed: bool,
-}
-
-impl<'a> Tries<'a> {
-    /// A request that changes nothing may be sent a few times, a write once.
-    fn new(store: &'a GcsStore, attempts: u32) -> Self {
-        let waits = ExponentialBuilder::default()
-            .with_min_delay(FIRST_WAIT)
-            .with_max_delay(MAX_WAIT)
-            .with_max_times(attempts.saturating_sub(1) as usize)
-            .with_jitter()
-            .build();
-        Self { store, waits, generation: 0, renewed: false }
-    }
-
-    async fn who(&mut self) -> Who {
-        let current = self.store.current.lock().await;
-        self.generation = current.generation;
-        Who { credentials: current.credentials.clone() }
-    }
-
-    /// Waits until the request may be made again, or gives the error back.
-    async fn again_after(&mut self, error: StoreError) -> Result<(), StoreError> {
-        if matches!(error.kind, Kind::Auth | Kind::Configuration) && !self.renewed {
-            // The store refused the request as it stood: it can be sent again, writes too.
-            self.renewed = true;
-            return if self.store.renew(self.generation).await { Ok(()) } else { Err(error) };
-        }
-        if !matches!(error.kind, Kind::Unreachable | Kind::Throttled) || error.detail == SILENT {
-            return Err(error);
-        }
-        let Some(wait) = self.waits.next() else { return Err(error) };
-        let wait = wait.max(error.retry_after.unwrap_or_default());
-        if wait > 2 * MAX_WAIT {
-            return Err(error);
-        }
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-}
-
 impl fmt::Debug for GcsStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GcsStore").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Store for GcsStore {
-    fn root(&self) -> &str {
-        &self.root
-    }
-
-    async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
-        let mut tries = Tries::new(self, self.limits.attempts);
-        loop {
-            match self.list_once(&tries.who().await, request, token).await {
-                Ok(page) => return Ok(page),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
-    }
-
-    async fn get(&self, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
-        let mut tries = Tries::new(self, self.limits.attempts);
-        loop {
-            match self.get_once(&tries.who().await, key, limit_bytes).await {
-                Ok(object) => return Ok(object),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
-    }
-
-    async fn get_to(
-        &self,
-        key: &Key,
-        limit_bytes: u64,
-        sink: &mut (dyn AsyncWrite + Send + Unpin),
-    ) -> Result<ETag, StoreError> {
-        let mut tries = Tries::new(self, self.limits.attempts);
-        let mut opened = loop {
-            match self.open(&tries.who().await, key, limit_bytes).await {
-                Ok(opened) => break opened,
-                Err(error) => tries.again_after(error).await?,
-            }
-        };
-        // From here on the sink holds pieces: no second try.
-        while let Some(piece) = opened.body.next().await? {
-            let written = sink.write_all(&piece).await;
-            written.map_err(|cause| self.asked("read", key).failed(Kind::Io, "the copy").because(cause))?;
-        }
-        let flushed = sink.flush().await;
-        flushed.map_err(|cause| self.asked("read", key).failed(Kind::Io, "the copy").because(cause))?;
-        Ok(opened.etag)
-    }
-
-    async fn head(&self, key: &Key) -> Result<Option<Listed>, StoreError> {
-        let mut tries = Tries::new(self, self.limits.attempts);
-        loop {
-            match self.head_once(&tries.who().await, key).await {
-                Ok(listed) => return Ok(listed),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
-    }
-
-    async fn put(&self, key: &Key, bytes: Bytes, precondition: &Precondition) -> Result<ETag, StoreError> {
-        let mut tries = Tries::new(self, 1);
-        loop {
-            match self.put_once(&tries.who().await, key, &bytes, precondition).await {
-                Ok(etag) => return Ok(etag),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
-    }
-
-    async fn delete(&self, key: &Key, etag: &ETag) -> Result<(), StoreError> {
-        let mut tries = Tries::new(self, 1);
-        loop {
-            match self.delete_once(&tries.who().await, key, etag).await {
-                Ok(()) => return Ok(()),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
     }
 }

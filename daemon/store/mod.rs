@@ -5,6 +5,7 @@
 //! Not here: tasks, completions, what any object means.
 
 mod asked;
+mod cloud;
 pub mod connecting;
 pub mod faulty;
 pub mod gcs;

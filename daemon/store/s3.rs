@@ -24,29 +24,21 @@ use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, EncodingType};
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use client::S3Limits;
 
-use self::error::{Asked, SILENT, chain, explain, is_without_reason};
+use self::error::{Asked, chain, explain, is_without_reason};
 use self::exact::ExactKey;
-use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
+use super::cloud::{Cloud, Pieces};
+use super::{ListRequest, Listed, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
 use crate::settings::S3Settings;
 
 /// Keys on a page: S3 gives no more.
 const PAGE_KEYS: i32 = 1000;
-
-/// The first wait before a request is made again; doubled each time, with jitter, so that many daemons do not
-/// come back together.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-
-/// The longest wait inside of a request. Whoever is asked to wait longer says so to the cycle instead.
-const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// A bucket.
 pub struct S3Store {
@@ -90,7 +82,41 @@ impl S3Store {
         Asked { operation, url: self.url(key) }
     }
 
-    /// A client newer than this generation, if credentials may be looked up again now.
+    /// The answer to a GET, its body unread.
+    async fn ask(&self, client: &Client, key: &Key) -> Result<GetObjectOutput, SdkError<GetObjectError, HttpResponse>> {
+        let exact = ExactKey::of(key);
+        let get = client.get_object().bucket(&self.settings.bucket).key(exact.name());
+        get.customize().interceptor(exact).send().await
+    }
+
+    fn opened(&self, asked: Asked, body: ByteStream, announced_bytes: Option<u64>, limit_bytes: u64) -> Opened {
+        let deadline = Instant::now() + self.limits.transfer(announced_bytes.unwrap_or(limit_bytes));
+        Opened { asked, body, announced_bytes, limit_bytes, read_bytes: 0, silence: self.limits.silence, deadline }
+    }
+}
+
+#[async_trait]
+impl Cloud for S3Store {
+    type Session = Client;
+    type Opened = Opened;
+
+    fn bucket_url(&self) -> &str {
+        &self.root
+    }
+
+    fn attempts(&self) -> u32 {
+        self.limits.attempts
+    }
+
+    fn explain(&self, error: StoreError) -> StoreError {
+        owner::explain(self.settings.expected_bucket_owner.as_deref(), error)
+    }
+
+    async fn session(&self) -> (Client, u64) {
+        let current = self.current.lock().await;
+        (current.client.clone(), current.generation)
+    }
+
     async fn renew(&self, generation: u64) -> bool {
         let mut current = self.current.lock().await;
         if current.generation > generation {
@@ -99,13 +125,13 @@ impl S3Store {
         if current.since.elapsed() < self.limits.renew_every {
             return false;
         }
-        let region = current.region.take();
+        let region = current.region.clone();
         let Ok(client) = client::build(&self.settings, &self.limits, region.clone()).await else { return false };
         *current = Current { client, generation: generation + 1, since: Instant::now(), region };
         true
     }
 
-    /// From now on the bucket is asked for in this region, which it named itself. Said once.
+    /// Said once.
     async fn follow(&self, generation: u64, region: &str) -> bool {
         let mut current = self.current.lock().await;
         if current.region.as_deref() == Some(region) {
@@ -157,14 +183,6 @@ impl S3Store {
         page::read(&opened.asked, &self.settings.bucket, request, &bytes)
     }
 
-    /// The answer to a GET, its body unread.
-    async fn ask(&self, client: &Client, key: &Key) -> Result<GetObjectOutput, SdkError<GetObjectError, HttpResponse>> {
-        let exact = ExactKey::of(key);
-        let get = client.get_object().bucket(&self.settings.bucket).key(exact.name());
-        get.customize().interceptor(exact).send().await
-    }
-
-    /// The answer's head; the body is still to be read, and is no larger than the limit if its length is known.
     async fn open(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<(Opened, ETag), StoreError> {
         let asked = self.asked("read", key);
         let answer = self.ask(client, key).await.map_err(|error| explain(&asked, &error))?;
@@ -176,20 +194,6 @@ impl S3Store {
             return Err(asked.failed(Kind::Malformed, "the answer has no ETag"));
         };
         Ok((self.opened(asked, answer.body, announced_bytes, limit_bytes), etag))
-    }
-
-    fn opened(&self, asked: Asked, body: ByteStream, announced_bytes: Option<u64>, limit_bytes: u64) -> Opened {
-        let deadline = Instant::now() + self.limits.transfer(announced_bytes.unwrap_or(limit_bytes));
-        Opened { asked, body, announced_bytes, limit_bytes, read_bytes: 0, silence: self.limits.silence, deadline }
-    }
-
-    async fn get_once(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
-        let (mut opened, etag) = self.open(client, key, limit_bytes).await?;
-        let mut bytes = BytesMut::new();
-        while let Some(piece) = opened.next().await? {
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(Object { bytes: bytes.freeze(), etag })
     }
 
     async fn head_once(&self, client: &Client, key: &Key) -> Result<Option<Listed>, StoreError> {
@@ -220,7 +224,7 @@ impl S3Store {
         &self,
         client: &Client,
         key: &Key,
-        bytes: Bytes,
+        bytes: &Bytes,
         precondition: &Precondition,
     ) -> Result<ETag, StoreError> {
         let asked = self.asked("write", key);
@@ -231,7 +235,7 @@ impl S3Store {
             .bucket(&self.settings.bucket)
             .key(exact.name())
             .checksum_algorithm(ChecksumAlgorithm::Crc32C)
-            .body(ByteStream::from(bytes));
+            .body(ByteStream::from(bytes.clone()));
         let put = match precondition {
             Precondition::Absent => put.if_none_match("*"),
             Precondition::Matches(etag) => put.if_match(etag.as_str()),
@@ -279,7 +283,7 @@ fn announced(answer: &GetObjectOutput) -> Option<u64> {
 }
 
 /// An answer whose body is being read.
-struct Opened {
+pub(super) struct Opened {
     asked: Asked,
     body: ByteStream,
     announced_bytes: Option<u64>,
@@ -290,21 +294,6 @@ struct Opened {
 }
 
 impl Opened {
-    /// The next piece of the body; `None` when all of it was read and its length is right.
-    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let waited = timeout_at(self.deadline, timeout(self.silence, self.body.next())).await;
-        let Ok(Ok(piece)) = waited else {
-            return Err(self.asked.failed(Kind::Unreachable, "the body stopped in the middle"));
-        };
-        let Some(piece) = piece else { return self.end() };
-        let piece = piece.map_err(|error| self.broken(&error))?;
-        self.read_bytes += piece.len() as u64;
-        if self.read_bytes > self.limit_bytes {
-            return Err(self.asked.failed(Kind::TooLarge, format!("the limit is {} bytes", self.limit_bytes)));
-        }
-        Ok(Some(piece))
-    }
-
     fn end(&self) -> Result<Option<Bytes>, StoreError> {
         match self.announced_bytes {
             Some(bytes) if bytes != self.read_bytes => {
@@ -322,140 +311,25 @@ impl Opened {
     }
 }
 
-/// The tries of one request.
-struct Tries<'a> {
-    store: &'a S3Store,
-    waits: ExponentialBackoff,
-    generation: u64,
-    renewed: bool,
-    followed: bool,
-}
-
-impl<'a> Tries<'a> {
-    /// A request that changes nothing may be sent a few times, a write once.
-    fn new(store: &'a S3Store, attempts: u32) -> Self {
-        let waits = ExponentialBuilder::default()
-            .with_min_delay(FIRST_WAIT)
-            .with_max_delay(MAX_WAIT)
-            .with_max_times(attempts.saturating_sub(1) as usize)
-            .with_jitter()
-            .build();
-        Self { store, waits, generation: 0, renewed: false, followed: false }
-    }
-
-    async fn client(&mut self) -> Client {
-        let current = self.store.current.lock().await;
-        self.generation = current.generation;
-        current.client.clone()
-    }
-
-    /// Waits until the request may be made again, or gives the error back.
-    async fn again_after(&mut self, error: StoreError) -> Result<(), StoreError> {
-        let error = owner::explain(self.store.settings.expected_bucket_owner.as_deref(), error);
-        if matches!(error.kind, Kind::Auth | Kind::Configuration) && !self.renewed {
-            // The store refused the request as it stood: it can be sent again, writes too.
-            self.renewed = true;
-            return if self.store.renew(self.generation).await { Ok(()) } else { Err(error) };
+#[async_trait]
+impl Pieces for Opened {
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let waited = timeout_at(self.deadline, timeout(self.silence, self.body.next())).await;
+        let Ok(Ok(piece)) = waited else {
+            return Err(self.asked.failed(Kind::Unreachable, "the body stopped in the middle"));
+        };
+        let Some(piece) = piece else { return self.end() };
+        let piece = piece.map_err(|error| self.broken(&error))?;
+        self.read_bytes += piece.len() as u64;
+        if self.read_bytes > self.limit_bytes {
+            return Err(self.asked.failed(Kind::TooLarge, format!("the limit is {} bytes", self.limit_bytes)));
         }
-        if let Some(region) = error.region.as_deref().filter(|_| !self.followed) {
-            self.followed = true;
-            return if self.store.follow(self.generation, region).await { Ok(()) } else { Err(error) };
-        }
-        if !matches!(error.kind, Kind::Unreachable | Kind::Throttled) || error.detail == SILENT {
-            return Err(error);
-        }
-        let Some(wait) = self.waits.next() else { return Err(error) };
-        let wait = wait.max(error.retry_after.unwrap_or_default());
-        if wait > 2 * MAX_WAIT {
-            return Err(error);
-        }
-        tokio::time::sleep(wait).await;
-        Ok(())
+        Ok(Some(piece))
     }
 }
 
 impl fmt::Debug for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Store").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl Store for S3Store {
-    fn root(&self) -> &str {
-        &self.root
-    }
-
-    async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
-        let mut tries = Tries::new(self, self.limits.attempts);
-        loop {
-            match self.list_once(&tries.client().await, request, token).await {
-                Ok(page) => return Ok(page),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
-    }
-
-    async fn get(&self, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
-        let mut tries = Tries::new(self, self.limits.attempts);
-        loop {
-            match self.get_once(&tries.client().await, key, limit_bytes).await {
-                Ok(object) => return Ok(object),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
-    }
-
-    async fn get_to(
-        &self,
-        key: &Key,
-        limit_bytes: u64,
-        sink: &mut (dyn AsyncWrite + Send + Unpin),
-    ) -> Result<ETag, StoreError> {
-        let mut tries = Tries::new(self, self.limits.attempts);
-        let (mut opened, etag) = loop {
-            match self.open(&tries.client().await, key, limit_bytes).await {
-                Ok(opened) => break opened,
-                Err(error) => tries.again_after(error).await?,
-            }
-        };
-        // From here on the sink holds pieces: no second try.
-        while let Some(piece) = opened.next().await? {
-            let written = sink.write_all(&piece).await;
-            written.map_err(|cause| self.asked("read", key).failed(Kind::Io, "the copy").because(cause))?;
-        }
-        let flushed = sink.flush().await;
-        flushed.map_err(|cause| self.asked("read", key).failed(Kind::Io, "the copy").because(cause))?;
-        Ok(etag)
-    }
-
-    async fn head(&self, key: &Key) -> Result<Option<Listed>, StoreError> {
-        let mut tries = Tries::new(self, self.limits.attempts);
-        loop {
-            match self.head_once(&tries.client().await, key).await {
-                Ok(listed) => return Ok(listed),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
-    }
-
-    async fn put(&self, key: &Key, bytes: Bytes, precondition: &Precondition) -> Result<ETag, StoreError> {
-        let mut tries = Tries::new(self, 1);
-        loop {
-            match self.put_once(&tries.client().await, key, bytes.clone(), precondition).await {
-                Ok(etag) => return Ok(etag),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
-    }
-
-    async fn delete(&self, key: &Key, etag: &ETag) -> Result<(), StoreError> {
-        let mut tries = Tries::new(self, 1);
-        loop {
-            match self.delete_once(&tries.client().await, key, etag).await {
-                Ok(()) => return Ok(()),
-                Err(error) => tries.again_after(error).await?,
-            }
-        }
     }
 }

@@ -86,9 +86,9 @@ async fn mended(rig: &Rig, bucket: &Bucket, key: &impl Fn(&str) -> String, objec
     assert_eq!(rig.sync(), 0);
     assert_eq!(reasons(rig)[&key("no key")], "data_missing_key");
 
-    // Another label config, which it fits: `retry` makes it a task.
-    std::fs::write(rig.path("cats/config.xml"), "<View></View>").expect("written");
-    rig.ok(&["retry", &key("no key")]);
+    // Another label config, which it fits: it becomes a task by itself.
+    let config = "<View><Text name=\"t\" value=\"$other\"/></View>";
+    std::fs::write(rig.path("cats/config.xml"), config).expect("written");
     let tasks = rig.until_tasks(objects + 2);
     assert_eq!(tasks[&(objects as u64 + 1)]["data"], json!({"other": "a"}));
     assert!(!reasons(rig).contains_key(&key("no key")));

@@ -8,6 +8,7 @@ use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use super::super::asked::{Asked, seconds};
+use super::super::cloud::Pieces;
 use super::super::{StoreError, StoreErrorKind as Kind};
 use super::body::Body;
 use super::client::GcsLimits;

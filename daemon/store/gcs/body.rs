@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::asked::Asked;
+use super::super::cloud::Pieces;
 use super::super::{StoreError, StoreErrorKind as Kind};
 use super::client::GcsLimits;
 use super::upload::Crc32c;
@@ -19,7 +21,7 @@ use super::upload::Crc32c;
 const UNANNOUNCED_BYTES: u64 = 1 << 20;
 
 /// An answer's body.
-pub(super) struct Body {
+pub(in crate::store) struct Body {
     asked: Asked,
     response: Response,
     announced_bytes: Option<u64>,
@@ -30,22 +32,10 @@ pub(super) struct Body {
     deadline: Instant,
 }
 
-impl Body {
-    /// The body of this answer; [`Kind::TooLarge`] where it announces more than the limit.
-    pub fn of(asked: Asked, response: Response, limit_bytes: u64, limits: &GcsLimits) -> Result<Self, StoreError> {
-        let announced_bytes = response.content_length();
-        if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > limit_bytes) {
-            return Err(asked.failed(Kind::TooLarge, format!("{bytes} bytes, the limit is {limit_bytes}")));
-        }
-        let checksum = checksum(response.headers()).map(|expected| (Crc32c::new(), expected));
-        let expected_bytes = announced_bytes.unwrap_or(limit_bytes.min(UNANNOUNCED_BYTES));
-        let deadline = Instant::now() + limits.transfer(expected_bytes);
-        let silence = limits.silence;
-        Ok(Self { asked, response, announced_bytes, limit_bytes, read_bytes: 0, checksum, silence, deadline })
-    }
-
-    /// The next piece; `None` when all of it was read and its length and checksum are right.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+#[async_trait]
+impl Pieces for Body {
+    /// The length and the checksum.
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         let waited = timeout_at(self.deadline, timeout(self.silence, self.response.chunk())).await;
         let Ok(Ok(piece)) = waited else {
             return Err(self.asked.failed(self.asked.no_answer(), "the body stopped in the middle"));
@@ -60,6 +50,21 @@ impl Body {
             sum.update(&piece);
         }
         Ok(Some(piece))
+    }
+}
+
+impl Body {
+    /// The body of this answer; [`Kind::TooLarge`] where it announces more than the limit.
+    pub fn of(asked: Asked, response: Response, limit_bytes: u64, limits: &GcsLimits) -> Result<Self, StoreError> {
+        let announced_bytes = response.content_length();
+        if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > limit_bytes) {
+            return Err(asked.failed(Kind::TooLarge, format!("{bytes} bytes, the limit is {limit_bytes}")));
+        }
+        let checksum = checksum(response.headers()).map(|expected| (Crc32c::new(), expected));
+        let expected_bytes = announced_bytes.unwrap_or(limit_bytes.min(UNANNOUNCED_BYTES));
+        let deadline = Instant::now() + limits.transfer(expected_bytes);
+        let silence = limits.silence;
+        Ok(Self { asked, response, announced_bytes, limit_bytes, read_bytes: 0, checksum, silence, deadline })
     }
 
     fn end(&self) -> Result<Option<Bytes>, StoreError> {
