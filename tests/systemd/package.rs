@@ -150,7 +150,7 @@ pub fn the_operations_guide_is_what_happens(packages: Packages) {
             .replace("sudo apt install", "DEBIAN_FRONTEND=noninteractive apt-get install -y")
             .replace("labelsync_0.1.0-1_amd64.deb", &package)
             .replace("sudo ", "");
-        let ran = inside.run(&format!("set -e; cd /root; {script}"));
+        let ran = inside.run(&format!("set -e; export KEY_ID=a SECRET=b; cd /root; {script}"));
         assert_eq!(ran.code, 0, "{block}\nprinted {}{}\n{}", ran.out, ran.err, inside.log());
         if block.contains("init cats") {
             // Its label config is set in Label Studio.
