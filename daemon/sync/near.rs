@@ -14,7 +14,7 @@ pub struct KnownTask {
     pub state: TaskState,
     /// Hash of the data that should stand there.
     pub data_hash: Sha256,
-    /// Hashes of data that stood there before.
+    /// Hashes of data that stood there before; until an import is `settled`, also of what it replaces.
     pub older: Vec<Sha256>,
     /// Label Studio has had this task in its memory.
     pub seen: bool,
@@ -70,10 +70,11 @@ fn present(id: TaskId, hash: Sha256, known: &KnownTask, state: TaskState) -> Opt
         TaskState::Hidden if same || older => known.settled.then_some(NearAction::Withdraw(id)),
         TaskState::Retired if same || older => Some(NearAction::Revive(id)),
         TaskState::Hidden | TaskState::Retired => Some(NearAction::Yield(id)),
-        // What has to be written again is not what stands there: ours may, which has moved away.
-        TaskState::Foreign if same || !known.settled => None,
-        // Ours, which Label Studio had listed under this id before it moved away.
-        TaskState::Foreign if older => Some(NearAction::Rewrite(id)),
+        TaskState::Foreign if same => None,
+        // Ours, which Label Studio had listed under this id before it moved away; or what stands there until the import
+        // is written again.
+        TaskState::Foreign if older => known.settled.then_some(NearAction::Rewrite(id)),
+        // Also while a deleted one waits to be written again: Label Studio has given its id to another import.
         TaskState::Foreign => Some(NearAction::ForeignChanged(id)),
         TaskState::Spent => Some(NearAction::Foreign(id)),
     }
@@ -134,7 +135,8 @@ mod tests {
         assert_eq!(table(Retired, true, true, Some("other"), Has), "id_reused");
         assert_eq!(table(Hidden, true, true, Some("other"), Has), "id_reused");
         assert_eq!(table(Foreign, true, true, Some("other"), Has), "import_changed");
-        assert_eq!(table(Foreign, true, false, Some("other"), Has), "-");
+        assert_eq!(table(Foreign, true, false, Some("other"), Has), "import_changed");
+        assert_eq!(table(Foreign, true, false, Some("old"), Has), "-");
         assert_eq!(table(Foreign, true, true, Some("old"), Has), "task_rewritten");
         assert_eq!(table(Spent, true, true, Some("other"), Has), "import_seen");
     }

@@ -387,7 +387,7 @@ fn near_one(
             tx.execute("UPDATE tasks SET origin = ?2, key = ?3 WHERE id = ?1", (sql_id(to), key.0, key.1))?;
             // Label Studio may have listed ours under this id, and write it back from memory.
             tx.execute(
-                "INSERT INTO older (id, data_hash, nth) SELECT ?1, data_hash, 1 FROM tasks WHERE id = ?2",
+                "INSERT OR REPLACE INTO older (id, data_hash, nth) SELECT ?1, data_hash, 1 FROM tasks WHERE id = ?2",
                 [id, sql_id(to)],
             )?;
             Ok(Some(Moved { from, to }))
@@ -406,10 +406,13 @@ fn near_one(
     }
 }
 
-/// The id is Label Studio's own task as it stands in the file; what it stood for before explains nothing.
+/// The id is Label Studio's own task as it stands in the file; what it stood for before explains nothing, once this is
+/// settled.
 fn foreign(tx: &Transaction, id: i64, change: &NearChange) -> rusqlite::Result<()> {
     let Some((body, hash, url)) = &change.file else { return Ok(()) };
     tx.prepare_cached("DELETE FROM older WHERE id = ?1")?.execute([id])?;
+    tx.prepare_cached("INSERT INTO older (id, data_hash, nth) SELECT id, data_hash, 0 FROM tasks WHERE id = ?1")?
+        .execute([id])?;
     tx.prepare_cached(
         "INSERT OR REPLACE INTO tasks (id, state, settled, seen, body, data_hash, url) VALUES (?1, 3, 1, 1, ?2, ?3, ?4)",
     )?
@@ -431,8 +434,10 @@ fn known_task(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<Kn
         })
         .optional()?;
     let Some(mut task) = task else { return Ok(None) };
-    let mut statement = connection.prepare_cached("SELECT data_hash FROM older WHERE id = ?1 ORDER BY data_hash")?;
-    task.older = statement.query_map([sql_id(id)], |row| rows::hash(row, 0))?.collect::<rusqlite::Result<_>>()?;
+    let sql = "SELECT data_hash FROM older WHERE id = ?1 AND (nth > 0 OR ?2 = 0) ORDER BY data_hash";
+    let mut statement = connection.prepare_cached(sql)?;
+    let hashes = statement.query_map((sql_id(id), task.settled), |row| rows::hash(row, 0))?;
+    task.older = hashes.collect::<rusqlite::Result<_>>()?;
     Ok(Some(task))
 }
 
