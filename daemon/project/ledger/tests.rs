@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::names::{ETag, Key, Sha256, TaskId};
-use crate::sync::action::{Form, TaskAction};
+use crate::sync::action::{Form, NearAction, TaskAction};
+use crate::sync::source::Ids;
 
 const ROWS: u64 = 300;
 
@@ -164,4 +165,30 @@ fn l45_a_repair_that_dies_anywhere_is_done_again() {
         assert!(rows(&ledger) > ROWS / 2, "{died}");
         drop(ledger);
     }
+}
+
+/// An import came back out of a displaced file while another stands under its id: until it is written, that one explains
+/// what is seen; what nobody has seen there is Label Studio's new word.
+#[test]
+fn c09_what_an_unwritten_import_replaces_is_known() {
+    use crate::sync::near::{Listing, decide};
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&dir.path().join("l.sqlite")).unwrap();
+    let id = TaskId::new(2).unwrap();
+    let hash = |text: &str| Sha256::of(text.as_bytes());
+    let import = |action: fn(TaskId) -> NearAction, text: &str| {
+        let file = Some((format!("{{\"id\":2,\"data\":\"{text}\"}}"), hash(text), None));
+        NearChange { action: action(id), file }
+    };
+    let record = |changes: &[NearChange]| ledger.record_near(changes, &mut Ids::after(Some(id))).map(drop).unwrap();
+    let seen = |text: &str| decide(id, Some(hash(text)), ledger.known_task(id).unwrap().as_ref(), Listing::Has);
+
+    record(&[import(NearAction::Foreign, "first")]);
+    record(&[import(NearAction::ForeignChanged, "second"), NearChange { action: NearAction::Restore(id), file: None }]);
+    assert_eq!(seen("first"), None, "the second is about to be written over it");
+    assert_eq!(seen("second"), None);
+    assert_eq!(seen("third"), Some(NearAction::ForeignChanged(id)));
+
+    ledger.settle("print").unwrap();
+    assert_eq!(seen("first"), Some(NearAction::ForeignChanged(id)), "imported again");
 }
