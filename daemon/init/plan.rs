@@ -13,8 +13,9 @@ use super::unit::Needs;
 use crate::handover;
 use crate::names::{ProjectName, printable};
 use crate::project::label_config::LabelConfig;
-use crate::settings::check::{self, Report};
+use crate::settings::check;
 use crate::settings::file::{self, Origin, Raw, RawProject, Table};
+use crate::settings::section::Report;
 use crate::settings::{Problem, atomic};
 
 /// Settings are for everybody to read: no secret stands in them.

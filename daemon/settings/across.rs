@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use super::check::{Report, section_place};
 use super::file::{Raw, Table};
+use super::section::{Report, section_place};
 use super::{Problem, ProjectSettings, Settings, StoreSettings};
 
 /// Checks projects against each other and directories against projects.

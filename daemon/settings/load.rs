@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::check::{self, Report};
+use super::check;
 use super::file::{self, Raw};
+use super::section::Report;
 use super::{Overrides, Problem, Settings};
 use crate::names::ProjectName;
 

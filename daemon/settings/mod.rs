@@ -11,6 +11,7 @@ pub mod keys;
 pub mod load;
 pub mod overrides;
 pub mod patch;
+pub mod section;
 pub mod show;
 pub mod store;
 pub mod values;

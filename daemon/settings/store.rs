@@ -3,8 +3,8 @@
 //! Promise: `http://` only with `allow_http`; no credential in a URL; what is not supported is said, not guessed.
 //! Not here: whether the bucket is there.
 
-use super::check::Section;
 use super::keys::did_you_mean;
+use super::section::Section;
 use super::{GcsSettings, S3Settings, StoreSettings};
 use crate::names::printable;
 
