@@ -54,7 +54,7 @@ pub trait Control: Send + Sync + 'static {
     /// The socket takes connections, and will say so again before this instant.
     fn accepting(&self, _until: std::time::Instant) {}
     /// A request was answered: its verb, the class of its status (`2xx` …).
-    fn answered(&self, _verb: &'static str, _class: &'static str) {}
+    fn answered(&self, _verb: &str, _class: &str) {}
     /// Recent and coming events, of one project or of all.
     fn events(&self) -> EventFeed;
     /// The project that is meant: the named one, or the only one.

@@ -14,10 +14,12 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+use super::Control;
 use super::api::{ErrorBody, Refusal};
-use super::routes::Shared;
 use crate::names::{ProjectName, printable};
 
 /// The largest body of a request: thousands of keys, or any setting. More has no use.
@@ -26,6 +28,19 @@ pub const BODY_MAX_BYTES: usize = 64 * 1024;
 pub const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Text of others in our messages is cut here, so that an error stays readable.
 const QUOTE_MAX_CHARS: usize = 200;
+
+/// Followers of events keep their connection for ever; this many leave enough connections for everybody else.
+pub const EVENT_STREAMS_MAX: usize = 64;
+
+/// What all requests share.
+pub struct Shared {
+    /// What is asked.
+    pub(super) control: Arc<dyn Control>,
+    /// Places for followers of events.
+    pub(super) event_streams: Arc<Semaphore>,
+    /// Ends them.
+    pub(super) stop: CancellationToken,
+}
 
 /// A refusal on its way out.
 #[derive(Debug)]

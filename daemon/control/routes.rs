@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -25,23 +25,16 @@ use super::api::{
     ResolveBody, Shown, Status, SyncTicket, VerifyReport,
 };
 use super::feed::{self, Guard, Wanted};
-use super::reply::{Asked, Meant, Refused, Said, broken, named, no_such_method, no_such_route};
+use super::reply::{
+    Asked, EVENT_STREAMS_MAX, Meant, Refused, Said, Shared, broken, named, no_such_method, no_such_route,
+};
 use super::{Actor, Control, METRICS_TYPE};
 use crate::settings::{SourcePatch, TargetPatch};
 
-/// Followers of events keep their connection for ever; this many leave enough connections for everybody else.
-pub const EVENT_STREAMS_MAX: usize = 64;
 /// The ledger's copy is sent in pieces of this size: bounded memory, few system calls.
 const BACKUP_CHUNK_BYTES: usize = 64 * 1024;
 
 type Answer<T> = Result<Json<T>, Refused>;
-
-/// What all requests share.
-pub struct Shared {
-    pub(super) control: Arc<dyn Control>,
-    event_streams: Arc<Semaphore>,
-    stop: CancellationToken,
-}
 
 /// All routes. `stop` ends the event streams.
 pub fn router(control: Arc<dyn Control>, stop: CancellationToken) -> Router {
@@ -75,27 +68,25 @@ pub fn router(control: Arc<dyn Control>, stop: CancellationToken) -> Router {
 }
 
 async fn count(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let verb = verb(request.uri().path());
+    let verb = verb(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)).to_owned();
     let response = next.run(request).await;
     let class = match response.status().as_u16() {
         200..300 => "2xx",
         400..500 => "4xx",
         _ => "5xx",
     };
-    shared.control.answered(verb, class);
+    shared.control.answered(&verb, class);
     response
 }
 
-/// The last word of a route; whatever else is asked for is `other`, so that there are not more of them than routes.
-fn verb(path: &str) -> &'static str {
-    const VERBS: [&str; 18] = [
-        "status", "health", "events", "reload", "metrics", "source", "target", "sync", "pause", "resume", "accept",
-        "retry", "resolve", "reset", "plan", "items", "backup", "projects",
-    ];
-    let mut parts = path.trim_matches('/').rsplit('/');
-    let (last, above) = (parts.next().unwrap_or_default(), parts.next());
-    let word = if above == Some("projects") { "projects" } else { last };
-    VERBS.into_iter().find(|verb| *verb == word).unwrap_or("other")
+/// The last word of a route that stands in the router; whatever else is asked for is `other`, so that there are not more
+/// of them than routes.
+fn verb(route: Option<&str>) -> &str {
+    match route.and_then(|route| route.rsplit('/').next()) {
+        Some("{name}") => "projects",
+        Some(word) => word,
+        None => "other",
+    }
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {

@@ -28,9 +28,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{ErrorBody, Refusal};
+pub use super::reply::EVENT_STREAMS_MAX;
 use super::reply::broken;
 pub use super::reply::{BODY_MAX_BYTES, REQUEST_TIME};
-pub use super::routes::EVENT_STREAMS_MAX;
 use super::routes::router;
 pub use super::socket::{Listener, SOCKET_DIR_MODE, SOCKET_MODE, ServerError, listen};
 use super::stall::Stalling;

@@ -80,7 +80,7 @@ impl Control for Arc<Supervisor> {
         self.control.rest(Some(until));
     }
 
-    fn answered(&self, verb: &'static str, class: &'static str) {
+    fn answered(&self, verb: &str, class: &str) {
         self.events.meters().control(verb, class);
     }
 

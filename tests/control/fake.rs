@@ -1,6 +1,6 @@
 //! A daemon's inside that remembers what it was asked and answers what a test wants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +26,8 @@ pub const HARMLESS: &str = "in/a\\n<0>\\u{1b}[2J\\u{202e}gpj\\t.exe\\u{9b}31m";
 pub struct Fake {
     pub projects: Vec<&'static str>,
     pub asked: Mutex<Vec<String>>,
+    /// Verbs as they are counted.
+    pub answered: Mutex<BTreeSet<String>>,
     pub refuse: Mutex<Option<Refusal>>,
     pub state: Mutex<State>,
     pub source_error: Mutex<Option<Reason>>,
@@ -52,6 +54,7 @@ impl Fake {
         Self {
             projects: projects.to_vec(),
             asked: Mutex::default(),
+            answered: Mutex::default(),
             refuse: Mutex::default(),
             state: Mutex::new(State::Ok),
             source_error: Mutex::default(),
@@ -208,6 +211,9 @@ impl Control for Fake {
     }
     fn metrics(&self) -> String {
         "labelsync_tasks{project=\"cats\"} 9\n# EOF\n".into()
+    }
+    fn answered(&self, verb: &str, _class: &str) {
+        self.answered.lock().unwrap().insert(verb.to_owned());
     }
     fn events(&self) -> EventFeed {
         EventFeed { recent: self.recent.lock().unwrap().clone(), live: self.live.subscribe() }

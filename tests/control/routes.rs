@@ -51,7 +51,12 @@ fn every_route_answers() {
     for (method, path, body) in routes {
         let (status, answer) = daemon.http(method, path, body);
         assert_eq!(status, 200, "{method} {path}: {answer}");
+        let path = path.split('?').next().unwrap().trim_start_matches("/v1/");
+        let verb = if path == "projects/cats" { "projects" } else { path.rsplit('/').next().unwrap() };
+        assert!(std::mem::take(&mut *daemon.fake.answered.lock().unwrap()).contains(verb), "{path} is not counted");
     }
+    daemon.http("GET", "/v1/projects/cats/hostile", "");
+    assert!(daemon.fake.answered.lock().unwrap().iter().eq(["other"]), "what is no route has one label");
     let source = daemon.http("GET", "/v1/projects/cats/source", "").1;
     assert!(source.contains("source.regex") && !source.contains("target."), "{source}");
     let target = daemon.http("GET", "/v1/projects/cats/target", "").1;
