@@ -14,37 +14,13 @@ use crate::control::EventFeed;
 use crate::control::api::Event;
 use crate::meters::Meters;
 use crate::names::{Key, ProjectName, TaskId, printable};
+pub use crate::telemetry::Level;
 
 /// Events kept for `lsctl events`: what an operator scrolls back through; older ones are in the log.
 const RECENT_MAX: usize = 10_000;
 
 /// Events that a follower may lag behind before it loses the oldest.
 const LIVE_MAX: usize = 4_096;
-
-/// How much an event matters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
-    /// Each thing that was done.
-    Info,
-    /// Settings, start, stop.
-    Notice,
-    /// Degraded; tried again.
-    Warning,
-    /// Needs a person.
-    Error,
-}
-
-impl Level {
-    /// As in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Notice => "notice",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
 
 /// One thing that happened.
 #[derive(Clone, Debug)]

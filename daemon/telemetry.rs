@@ -18,8 +18,32 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::journal::Journal;
 use crate::control::api::Event;
-use crate::events::Level;
 use crate::settings::LogFormat;
+
+/// How much an event matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Each thing that was done.
+    Info,
+    /// Settings, start, stop.
+    Notice,
+    /// Degraded; tried again.
+    Warning,
+    /// Needs a person.
+    Error,
+}
+
+impl Level {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
 
 /// The journal, where events go there.
 static JOURNAL: OnceLock<Journal> = OnceLock::new();

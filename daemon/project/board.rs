@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::ledger::HoldRow;
 use crate::clock::UnixMillis;
 use crate::control::api::{Hold, Item, Progress, ProjectStatus, Reason, State};
 use crate::names::Key;
@@ -256,4 +257,20 @@ fn in_conflict(project: &str, conflicts: u64) -> Reason {
         },
         hint: format!("`lsctl list {project} --state conflict`, then `lsctl resolve {project} ID --keep local|remote`"),
     }
+}
+
+/// What is shown of a hold.
+pub(super) fn hold_view(row: &HoldRow) -> Hold {
+    Hold {
+        id: row.id.clone(),
+        code: row.code.clone(),
+        message: row.message.clone(),
+        consequence: row.consequence.clone(),
+        since: row.since,
+    }
+}
+
+/// The holds that wait for a person, as they are shown.
+pub(super) fn standing(holds: &[HoldRow]) -> Vec<Hold> {
+    holds.iter().filter(|hold| !hold.accepted).map(hold_view).collect()
 }

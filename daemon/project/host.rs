@@ -11,13 +11,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
+use super::adopted::{adopt, is_adopted, not_adopted};
+use super::board::{Board, hold_view};
 use super::directory::{COMPLETIONS, Directory};
 use super::error::{CycleError, blocking};
 use super::files::{Dir, FileErrorKind, IfAbsent, Lock};
 use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify, ledger_path};
 use super::ledger::{HoldRow, Ledger};
-use super::near::{Near, NearError, SourceMap};
+use super::near::{Near, NearError};
 use super::repair::{self, Wish};
 use super::run::{InForce, Loop, run_source, run_target};
 use super::shared::Shared;
@@ -26,7 +27,7 @@ use super::watch::{Mode, Periods, PollReason, Watcher};
 use crate::clock::Clock;
 use crate::control::api::Reason;
 use crate::events::{EventLog, Happened, Level};
-use crate::names::{Key, ProjectName, TaskId};
+use crate::names::ProjectName;
 use crate::sync::pace::Pace;
 
 /// What is wrong with a project is looked at again this often: a mount that comes back, a lock that is released.
@@ -37,10 +38,6 @@ const IDENTITY_EVERY: Duration = Duration::from_secs(2);
 
 /// The loops finish what is in hand within their own grace; this is the end of patience with them.
 const END_GRACE: Duration = Duration::from_secs(10);
-
-/// The ledger's note that the ids of Label Studio's own maps were taken over: `1`, or `released` when these have gone
-/// on without labelsync.
-pub const ADOPTED: &str = "adopted";
 
 /// Everything a project is made of.
 #[derive(Clone)]
@@ -208,7 +205,7 @@ impl Host {
         };
         self.catch_up(&shared)?;
         shared.ledger.set_meta("project", &project.to_string())?;
-        self.adopt(&shared)?;
+        adopt(&shared, self.in_force.borrow().source.as_ref())?;
         keep_displaced_completions(&dir, &shared)?;
         Ok(Opened { shared, directory, _lock: lock })
     }
@@ -231,40 +228,6 @@ impl Host {
         };
         shared.tell(Happened::new(Level::Notice, "ledger_restored", text));
         Ok(())
-    }
-
-    /// At the first start: the ids that Label Studio's own maps have given stay with their keys.
-    fn adopt(&self, shared: &Shared) -> Result<(), CycleError> {
-        // While Label Studio serves the source itself, it still gives ids.
-        if is_adopted(&shared.ledger)? || shared.near.own_storages()?.source {
-            return Ok(());
-        }
-        let force = self.in_force.borrow().clone();
-        let map = shared.near.source_map()?;
-        if let (Some(side), SourceMap::Ids(ids)) = (&force.source, &map) {
-            let root = format!("{}/", side.store.root());
-            let ours: Vec<(TaskId, Key)> = ids
-                .iter()
-                .filter_map(|(id, key)| Some((*id, Key::new(key.as_str().strip_prefix(root.as_str())?))))
-                .collect();
-            let origin = shared.ledger.origin(side.store.root())?;
-            let taken = shared.ledger.adopt_ids(origin, &ours, "json")?;
-            if taken > 0 {
-                let text = format!("= {taken} ids taken over from Label Studio's source.json");
-                shared.tell(Happened::new(Level::Notice, "ids_adopted", text));
-            }
-        }
-        if let SourceMap::Unreadable = map {
-            return Err(CycleError::Blocked {
-                code: "source_json_unreadable",
-                message:
-                    "source.json ends in the middle or is damaged: the ids that Label Studio gave cannot be taken over"
-                        .to_owned(),
-                hint: "open a page of Label Studio, which writes it anew, or restore it; labelsync looks again"
-                    .to_owned(),
-            });
-        }
-        Ok(shared.ledger.set_meta(ADOPTED, "1")?)
     }
 
     async fn serve(&self, opened: Opened) -> Result<(), CycleError> {
@@ -317,26 +280,12 @@ impl Host {
             let text = format!("held: {}", hold.message);
             self.events.tell(Some(&self.name), Happened::new(Level::Error, "held", text).error(REINITIALISED));
         }
-        let mut view = super::source_road::hold_view(hold);
+        let mut view = hold_view(hold);
         if let Some(before) = self.board.status().holds.iter().find(|h| h.id == hold.id) {
             view.since = before.since;
         }
         self.board.set_failed(self.clock.now(), None);
         self.board.set_holds(self.clock.now(), vec![view]);
-    }
-}
-
-/// Whether the ids of Label Studio's own maps were taken over.
-pub fn is_adopted(ledger: &Ledger) -> Result<bool, CycleError> {
-    Ok(ledger.meta(ADOPTED)?.is_some_and(|adopted| adopted == "1"))
-}
-
-/// No id is given before that.
-pub fn not_adopted() -> CycleError {
-    CycleError::Blocked {
-        code: "ids_not_adopted",
-        message: "the ids that Label Studio's own storages gave are about to be taken over".to_owned(),
-        hint: "nothing: the project is opened again within seconds".to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The near side: a Label Studio project, its ledger, and the loop.
 
+pub mod adopted;
 pub mod board;
 pub mod check;
 pub mod claim;

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::board::Direction;
+use super::adopted::{is_adopted, not_adopted};
+use super::board::{Direction, hold_view, standing};
 use super::error::{CycleError, blocking};
 use super::files::Fingerprint;
-use super::host::{is_adopted, not_adopted};
 use super::label_config::LabelConfig;
 use super::ledger::HoldRow;
 use super::shared::Shared;
@@ -19,7 +19,7 @@ use super::source_copies::SourceCopies;
 use super::source_look::{self, Looked, SourceSide, policy, read_objects};
 use super::source_recheck::Recheck;
 use super::tasks_road::TasksRoad;
-use crate::control::api::{Hold, PLAN_LINES_MAX, PlanView, Progress, Reason};
+use crate::control::api::{PLAN_LINES_MAX, PlanView, Progress, Reason};
 use crate::events::{Happened, Level};
 use crate::store::listing::{ListingError, Order};
 use crate::sync::action::{HideReason, TaskAction};
@@ -397,19 +397,9 @@ impl SourceRoad {
             status.foreign_tasks = tasks.foreign;
             status.quarantined = tasks.quarantined;
             status.next_id = Ids::after(highest).peek().map_or(0, crate::names::TaskId::get);
-            status.holds = holds.iter().filter(|hold| !hold.accepted).map(hold_view).collect();
+            status.holds = standing(&holds);
         });
         Ok(())
-    }
-}
-
-pub(super) fn hold_view(row: &HoldRow) -> Hold {
-    Hold {
-        id: row.id.clone(),
-        code: row.code.clone(),
-        message: row.message.clone(),
-        consequence: row.consequence.clone(),
-        since: row.since,
     }
 }
 

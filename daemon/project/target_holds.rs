@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::board::standing;
 use super::claim::{Claim, Owner, claim, mark_key};
 use super::error::{CycleError, blocking};
 use super::ledger::HoldRow;
@@ -137,7 +138,7 @@ impl TargetRoad {
             let ledger = self.shared.ledger.clone();
             blocking(move || Ok(ledger.holds()?)).await?
         };
-        let views = holds.iter().filter(|hold| !hold.accepted).map(super::source_road::hold_view).collect();
+        let views = standing(&holds);
         self.shared.board.set_holds(self.shared.now(), views);
         Ok(true)
     }

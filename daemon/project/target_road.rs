@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::board::standing;
 use super::claim::Owner;
 use super::deletions::Deletions;
 use super::error::{CycleError, blocking};
@@ -307,7 +308,7 @@ impl TargetRoad {
         self.publish_waiting();
         self.shared.board.update(self.shared.now(), |status| {
             status.conflicts = counts.disputed;
-            status.holds = holds.iter().filter(|h| !h.accepted).map(super::source_road::hold_view).collect();
+            status.holds = standing(&holds);
             let Some(target) = &mut status.target else { return };
             (target.in_step, target.target_missing) = (counts.in_step, counts.missing);
         });
