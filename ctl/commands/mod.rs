@@ -19,6 +19,7 @@ mod reset;
 mod resolve;
 mod resume;
 mod retry;
+mod set;
 mod set_source;
 mod set_target;
 mod shell_completion;
@@ -55,9 +56,9 @@ pub enum Command {
     /// What each project is doing, why, and what to do
     Status(status::Args),
     /// Change the source storage's settings now and durably
-    SetSource(set_source::Args),
+    SetSource(set::Args<set_source::Settings>),
     /// Change the target storage's settings now and durably
-    SetTarget(set_target::Args),
+    SetTarget(set::Args<set_target::Settings>),
     /// Effective settings, and where each comes from (default, file, lsctl)
     Show(show::Args),
     /// Drop changes made with set-source and set-target
@@ -108,8 +109,8 @@ impl Command {
         match self {
             Self::Status(args) if args.watch => until_interrupted(status::run(session, args)).await,
             Self::Status(args) => status::run(session, args).await,
-            Self::SetSource(args) => set_source::run(session, args).await,
-            Self::SetTarget(args) => set_target::run(session, args).await,
+            Self::SetSource(args) => set::run(session, args).await,
+            Self::SetTarget(args) => set::run(session, args).await,
             Self::Show(args) => show::run(session, args).await,
             Self::Reset(args) => reset::run(session, args).await,
             Self::Plan(args) => plan::run(session, args).await,

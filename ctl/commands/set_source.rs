@@ -1,31 +1,14 @@
-//! `lsctl set-source`.
-//!
-//! Promise: prints old → new and what the next cycle will do; with `--dry-run` nothing is changed.
-//! Not here: which values are valid; the daemon knows and says every problem at once.
+//! `lsctl set-source`: what can be said of a source.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use hyper::Method;
 use labelsync::settings::{OnChanged, OnRemoved, SourcePatch};
 
-use super::{Session, print_changed, words};
-use crate::failure::{Exit, Failure};
-
-/// Arguments of `set-source`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The project; may be left out where there is only one
-    project: Option<String>,
-    #[command(flatten)]
-    settings: Settings,
-    /// Only say what would change and what the next cycle would do
-    #[arg(long)]
-    dry_run: bool,
-}
+use super::set;
 
 /// At least one.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
-struct Settings {
+pub struct Settings {
     /// Where in the bucket to look
     #[arg(long, value_name = "P")]
     prefix: Option<String>,
@@ -68,22 +51,22 @@ fn changed() -> impl TypedValueParser<Value = OnChanged> {
         .map(|word| if word == "keep" { OnChanged::Keep } else { OnChanged::Update })
 }
 
-/// Does it.
-pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
-    let settings = args.settings;
-    let patch = SourcePatch {
-        prefix: settings.prefix,
-        regex: settings.regex,
-        exclude: settings.exclude,
-        create_local_copy: settings.create_local_copy,
-        use_blob_urls: settings.use_blob_urls,
-        data_key: settings.data_key,
-        recursive: settings.recursive,
-        poll_interval: settings.poll_interval,
-        on_removed: settings.on_removed,
-        on_changed: settings.on_changed,
-    };
-    let path = words::path(args.project.as_deref(), &format!("/source?dry_run={}", args.dry_run))?;
-    let answer = session.client.send(Method::PATCH, &path, &patch).await?;
-    print_changed(session, &answer)
+impl set::Settings for Settings {
+    const SIDE: &'static str = "source";
+    type Patch = SourcePatch;
+
+    fn patch(self) -> SourcePatch {
+        SourcePatch {
+            prefix: self.prefix,
+            regex: self.regex,
+            exclude: self.exclude,
+            create_local_copy: self.create_local_copy,
+            use_blob_urls: self.use_blob_urls,
+            data_key: self.data_key,
+            recursive: self.recursive,
+            poll_interval: self.poll_interval,
+            on_removed: self.on_removed,
+            on_changed: self.on_changed,
+        }
+    }
 }

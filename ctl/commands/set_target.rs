@@ -1,31 +1,14 @@
-//! `lsctl set-target`.
-//!
-//! Promise: prints old → new and what the next cycle will do; with `--dry-run` nothing is changed.
-//! Not here: which values are valid; the daemon knows and says every problem at once.
+//! `lsctl set-target`: what can be said of a target.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use hyper::Method;
 use labelsync::settings::{OnDeleted, TargetPatch};
 
-use super::{Session, print_changed, words};
-use crate::failure::{Exit, Failure};
-
-/// Arguments of `set-target`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The project; may be left out where there is only one
-    project: Option<String>,
-    #[command(flatten)]
-    settings: Settings,
-    /// Only say what would change and what the next cycle would do
-    #[arg(long)]
-    dry_run: bool,
-}
+use super::set;
 
 /// At least one.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
-struct Settings {
+pub struct Settings {
     /// Completions stand at P/ID
     #[arg(long, value_name = "P")]
     prefix: Option<String>,
@@ -42,11 +25,12 @@ fn deleted() -> impl TypedValueParser<Value = OnDeleted> {
         .map(|word| if word == "delete" { OnDeleted::Delete } else { OnDeleted::Keep })
 }
 
-/// Does it.
-pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
-    let Settings { prefix, create_local_copy, on_deleted } = args.settings;
-    let patch = TargetPatch { prefix, create_local_copy, on_deleted };
-    let path = words::path(args.project.as_deref(), &format!("/target?dry_run={}", args.dry_run))?;
-    let answer = session.client.send(Method::PATCH, &path, &patch).await?;
-    print_changed(session, &answer)
+impl set::Settings for Settings {
+    const SIDE: &'static str = "target";
+    type Patch = TargetPatch;
+
+    fn patch(self) -> TargetPatch {
+        let Self { prefix, create_local_copy, on_deleted } = self;
+        TargetPatch { prefix, create_local_copy, on_deleted }
+    }
 }

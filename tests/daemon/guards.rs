@@ -10,6 +10,17 @@ use crate::support::rig::{IMAGE_CONFIG, PATIENCE, Rig, completion, until, write}
 /// More than two polls of these rigs and than the look at the project's identity: enough for what must not happen.
 const A_WHILE: Duration = Duration::from_secs(4);
 
+/// A completion is in the target, and would be deleted there with its file.
+fn with_a_pushed_completion() -> (Rig, Vec<u8>) {
+    let rig = with_objects(2, "");
+    let settings = std::fs::read_to_string(rig.config()).expect("read");
+    write(&rig.config(), &(settings + "on_deleted = \"delete\"\n"));
+    rig.ok(&["reload"]);
+    let saved = rig.label(0, "cat");
+    rig.until_pushed(0, &saved);
+    (rig, saved)
+}
+
 fn with_objects(count: usize, more: &str) -> Rig {
     let mut rig = Rig::local(".*");
     rig.settings(
@@ -85,12 +96,7 @@ pub fn l08_without_its_marker_nothing_is_written_or_pushed() {
 }
 
 pub fn l08_an_empty_directory_in_its_place_is_not_the_project() {
-    let rig = with_objects(2, "");
-    let settings = std::fs::read_to_string(rig.config()).expect("read");
-    write(&rig.config(), &(settings + "on_deleted = \"delete\"\n"));
-    rig.ok(&["reload"]);
-    let saved = rig.label(0, "cat");
-    rig.until_pushed(0, &saved);
+    let (rig, saved) = with_a_pushed_completion();
     std::fs::rename(rig.path("cats"), rig.path("elsewhere")).expect("moved");
     std::fs::create_dir(rig.path("cats")).expect("made");
     rig.put("new.png", "a picture");
@@ -201,12 +207,7 @@ pub fn l03_a_mass_deletion_of_completions_is_held() {
 }
 
 pub fn l08_without_its_directory_no_completion_counts_as_deleted() {
-    let rig = with_objects(2, "");
-    let settings = std::fs::read_to_string(rig.config()).expect("read");
-    write(&rig.config(), &(settings + "on_deleted = \"delete\"\n"));
-    rig.ok(&["reload"]);
-    let saved = rig.label(0, "cat");
-    rig.until_pushed(0, &saved);
+    let (rig, saved) = with_a_pushed_completion();
     std::fs::rename(rig.path("cats/completions"), rig.path("elsewhere")).expect("moved");
     let reason = rig.until_code("completions_missing");
     assert!(reason["hint"].as_str().is_some_and(|hint| hint.contains("mount or restore")), "{reason}");
