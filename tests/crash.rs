@@ -10,6 +10,8 @@
 #[path = "main_job/bucket.rs"]
 #[expect(dead_code, reason = "the main job uses more of it")]
 mod bucket;
+#[path = "crash/clock.rs"]
+mod clock;
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/kill.rs"]
@@ -85,6 +87,11 @@ fn main() -> ExitCode {
         }
         trials.test_unless("l38_no_descriptors_heal", disk::no_prlimit, disk::l38_no_descriptors_heal);
         trials.test_unless("l49_without_any_watch_it_polls", disk::no_limits, disk::l49_without_any_watch_it_polls);
+        trials.test_unless(
+            "l46_a_clock_that_jumps_loses_nothing",
+            clock::no_faketime,
+            clock::l46_a_clock_that_jumps_loses_nothing,
+        );
         trials.test_unless("l48_an_overflow_loses_nothing", || None, disk::l48_an_overflow_loses_nothing);
         for (name, body) in [
             ("l26_a_push_whose_answer_breaks_anywhere", network::l26_a_push_whose_answer_breaks_anywhere as fn(_)),

