@@ -155,8 +155,7 @@ fn wrong_settings(problems: &[Problem]) -> ExitCode {
     for problem in problems {
         let _gone = writeln!(err, "error: {}: {}\n  hint: {}", problem.path, problem.message, problem.remedy);
     }
-    let count = problems.len();
-    let _gone = writeln!(err, "{count} problem{} in the settings", if count == 1 { "" } else { "s" });
+    let _gone = writeln!(err, "{} in the settings", settings::count(problems));
     ExitCode::from(CONFIGURATION)
 }
 
@@ -197,7 +196,7 @@ async fn daemon(start: Start, socket: PathBuf) -> ExitCode {
         tokio::spawn(feed_watchdog(supervisor.clone(), events.clone(), time));
     }
     let serving = tokio::spawn(server::serve(Arc::new(supervisor.clone()), listener, stop.clone()));
-    let forced = signals.serve(&supervisor, &events, &stop).await;
+    let forced = signals.serve(&supervisor, &stop).await;
     notify(&[NotifyState::Stopping]);
     events.tell(None, Happened::new(Level::Notice, "stopping", "stopping: what is in hand is finished"));
     stop.cancel();
@@ -279,13 +278,14 @@ impl Signals {
     }
 
     /// Reloads at SIGHUP; returns at the first SIGTERM or SIGINT.
-    async fn serve(mut self, supervisor: &Arc<Supervisor>, events: &EventLog, stop: &CancellationToken) -> Self {
+    async fn serve(mut self, supervisor: &Arc<Supervisor>, stop: &CancellationToken) -> Self {
         loop {
             tokio::select! {
                 _ = self.term.recv() => return self,
                 _ = self.int.recv() => return self,
                 () = stop.cancelled() => return self,
-                _ = self.hup.recv() => reload(supervisor, events).await,
+                // How it ended is told to the log and to the service manager.
+                _ = self.hup.recv() => drop(supervisor.reload_files(None).await),
             }
         }
     }
@@ -297,28 +297,6 @@ impl Signals {
             _ = self.int.recv() => {}
         }
     }
-}
-
-async fn reload(supervisor: &Arc<Supervisor>, events: &EventLog) {
-    // In one datagram, as Type=notify-reload wants it.
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(_) => notify(&[NotifyState::Reloading]),
-    }
-    let status = match supervisor.reload_files().await {
-        Ok(text) => {
-            events.tell(None, Happened::new(Level::Notice, "reloaded", text.clone()));
-            text
-        }
-        Err(problems) => {
-            for problem in &problems {
-                let text = format!("{}: {}; {}", problem.path, problem.message, problem.remedy);
-                events.tell(None, Happened::new(Level::Error, "reload_refused", text).error("invalid_settings"));
-            }
-            format!("{} problems in the settings: the old ones stay in force", problems.len())
-        }
-    };
-    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 #[cfg(test)]

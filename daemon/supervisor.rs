@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, UnixMillis};
-use crate::control::api::Reason;
+use crate::control::Actor;
+use crate::control::api::{Reason, ReloadRefused};
 use crate::events::{EventLog, Happened, Level};
 use crate::names::ProjectName;
 use crate::project::board::{Board, Direction};
@@ -34,11 +35,12 @@ use crate::project::wakes::Wakes;
 use crate::pulse::Pulse;
 use crate::settings::load::Loaded;
 use crate::settings::overrides::OverridesStore;
-use crate::settings::{Overrides, Problem, ProjectSettings, Settings, StoreSettings, atomic};
+use crate::settings::{self, Overrides, Problem, ProjectSettings, Settings, StoreSettings, atomic};
 use crate::store::Store;
 use crate::store::connecting::Connecting;
 use crate::store::metered::Metered;
 use crate::sync::pace::Pace;
+use crate::systemd::{NotifyState, notify};
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,7 @@ struct Current {
     overrides: BTreeMap<ProjectName, Overrides>,
     settings: Settings,
     generation: u64,
+    refused: Option<ReloadRefused>,
 }
 
 #[derive(Clone)]
@@ -129,7 +132,7 @@ impl Supervisor {
         };
         let overrides = store.load_all(names).map_err(all)?;
         let settings = start.loaded.with_overrides(&overrides).map_err(StartError::Settings)?;
-        let current = Current { loaded: Arc::new(start.loaded), overrides, settings, generation: 1 };
+        let current = Current { loaded: Arc::new(start.loaded), overrides, settings, generation: 1, refused: None };
         let this = Arc::new(Self {
             config_file: start.config_file,
             state_dir: start.state_dir,
@@ -164,10 +167,40 @@ impl Supervisor {
         self.tasks.wait().await;
     }
 
-    /// Reads the settings files again. What is wrong changes nothing.
-    pub async fn reload_files(self: &Arc<Self>) -> Result<String, Vec<Problem>> {
+    /// Reads the settings files again. What is wrong changes nothing. The service manager is told when it begins and
+    /// how it ended, the log too. `actor`: who asked over the socket; `None`: a signal.
+    pub async fn reload_files(self: &Arc<Self>, actor: Option<Actor>) -> Result<String, Vec<Problem>> {
+        // In one datagram, as Type=notify-reload wants it.
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(_) => notify(&[NotifyState::Reloading]),
+        }
         let reloaded = self.try_reload().await;
         self.events.meters().reload(reloaded.is_ok());
+        let tell = |happened: Happened| {
+            self.events.tell(
+                None,
+                match actor {
+                    Some(actor) => happened.actor(verbs::who(actor)),
+                    None => happened,
+                },
+            );
+        };
+        let status = match &reloaded {
+            Ok(text) => {
+                tell(Happened::new(Level::Notice, "reloaded", text.clone()));
+                text.clone()
+            }
+            Err(problems) => {
+                self.settings().refused = Some(ReloadRefused { at: self.clock.now(), problems: problems.clone() });
+                for problem in problems {
+                    let text = format!("{}: {}; {}", problem.path, problem.message, problem.remedy);
+                    tell(Happened::new(Level::Error, "reload_refused", text).error("invalid_settings"));
+                }
+                format!("{} in the settings: the old ones stay in force", settings::count(problems))
+            }
+        };
+        notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         reloaded
     }
 
@@ -183,7 +216,8 @@ impl Supervisor {
         })?;
         let settings = loaded.with_overrides(&overrides)?;
         let before = self.current();
-        let next = Current { loaded: Arc::new(loaded), overrides, settings, generation: before.generation + 1 };
+        let generation = before.generation + 1;
+        let next = Current { loaded: Arc::new(loaded), overrides, settings, generation, refused: None };
         let text = self.replace_projects(&before, &next);
         *self.settings() = next;
         Ok(text)

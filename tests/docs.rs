@@ -10,6 +10,8 @@
 mod alerts;
 #[path = "docs/commands.rs"]
 mod commands;
+#[path = "docs/manual.rs"]
+mod manual;
 #[path = "docs/pages.rs"]
 mod pages;
 #[path = "docs/policies.rs"]
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         ("every_alert_says_what_to_do", units::alerts),
         ("l90_each_alert_fires_in_its_situation_and_no_other", alerts::each_fires_in_its_situation_and_no_other),
         ("the_operations_guide_explains_each_alert", alerts::the_guide_explains_each),
+        ("l91_the_operations_guide_names_every_metric", alerts::the_guide_names_every_metric),
         ("the_dashboard_asks_for_metrics_that_are_there", alerts::the_dashboard_asks_for_metrics_that_are_there),
         ("the_catalog_explains_every_event", alerts::the_catalog_explains_every_event),
         ("the_manual_has_every_option", alerts::the_manual_has_every_option),
@@ -57,6 +60,11 @@ fn main() -> ExitCode {
     for (name, body) in [
         ("systemd_takes_the_units", units::verify as fn() -> Option<String>),
         ("the_unit_scores_at_most_one_and_a_half", units::score),
+        ("man_takes_the_manual_pages_without_a_word", manual::man),
+        ("mandoc_takes_the_manual_pages_without_a_word", manual::mandoc),
+        ("bash_completes", manual::bash),
+        ("zsh_completes", manual::zsh),
+        ("fish_completes", manual::fish),
     ] {
         trials.push(Trial::ignorable_test(name, move || {
             Ok(body().map_or(Completion::Completed, Completion::ignored_with))

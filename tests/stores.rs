@@ -3,6 +3,8 @@
 //! Promise: one contract for every kind: memory, directory, S3 on moto, S3 on SeaweedFS, GCS on fake-gcs-server.
 //! Not here: whole projects.
 
+#[path = "stores/clocks.rs"]
+mod clocks;
 #[path = "stores/contract.rs"]
 mod contract;
 #[path = "stores/errors.rs"]
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         s3::add(trials);
         errors::add(trials);
         regions::add(trials);
+        clocks::add(trials);
         gcs::add(trials);
         gcs_errors::add(trials);
     })

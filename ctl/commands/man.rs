@@ -123,7 +123,21 @@ fn settings(example: &str) -> String {
         }
     }
     page += &paragraph(&mut said);
+    // What follows a heading is a paragraph without being told so.
+    let page = headed(&page);
     page + ".SH SEE ALSO\n.BR labelsyncd (8),\n.BR lsctl (1)\n"
+}
+
+/// The page without paragraphs that are begun right after a heading.
+fn headed(page: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in page.lines() {
+        let after_heading = lines.last().is_some_and(|last| last.starts_with(".SH "));
+        if !(line == ".PP" && after_heading) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 fn paragraph(said: &mut Vec<&str>) -> String {

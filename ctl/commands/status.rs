@@ -7,8 +7,11 @@ use std::io;
 use std::time::Duration;
 
 use labelsync::clock::{Clock, SystemClock, UnixMillis};
-use labelsync::control::api::{Poll, Progress, ProjectStatus, SourceStatus, State, Status, TargetStatus};
+use labelsync::control::api::{
+    Poll, Progress, ProjectStatus, Reason, ReloadRefused, SourceStatus, State, Status, TargetStatus,
+};
 use labelsync::names::printable;
+use labelsync::settings::Problem;
 
 use super::plan::counts;
 use super::{Session, words};
@@ -114,10 +117,26 @@ fn print(out: &mut Out, status: &Status, now: UnixMillis) -> io::Result<()> {
     );
     let head = out.paint(Ink::Faint, head);
     out.line(head)?;
+    if let Some(refused) = &status.reload_refused {
+        print_refused(out, refused, now)?;
+    }
     if status.projects.is_empty() {
         out.line("no projects: `labelsyncd init` makes one")?;
     }
     status.projects.iter().try_for_each(|project| print_project(out, project, now))
+}
+
+/// Settings files that were read again and are wrong.
+fn print_refused(out: &mut Out, refused: &ReloadRefused, now: UnixMillis) -> io::Result<()> {
+    let at = when(refused.at, now);
+    let text = format!("settings: refused when they were read again {at}; the old ones stay in force");
+    let text = out.paint(Ink::Bad, text);
+    out.line(text)?;
+    for problem in refused.problems.iter().cloned() {
+        let Problem { path, message, remedy } = problem;
+        out.reason("  ", &Reason { code: path, message, hint: remedy })?;
+    }
+    Ok(())
 }
 
 fn print_project(out: &mut Out, project: &ProjectStatus, now: UnixMillis) -> io::Result<()> {

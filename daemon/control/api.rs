@@ -27,8 +27,20 @@ pub struct Status {
     pub state_dir: String,
     /// Counts settings: 1 after start, one more with each change or reload.
     pub generation: u64,
+    /// The last reload, where it was refused; `null`: the files are in force, as they were read last.
+    #[serde(default)]
+    pub reload_refused: Option<ReloadRefused>,
     /// By name.
     pub projects: Vec<ProjectStatus>,
+}
+
+/// Settings that were read again and are wrong: the old ones stay in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReloadRefused {
+    /// When.
+    pub at: UnixMillis,
+    /// Each thing that is wrong with them.
+    pub problems: Vec<Problem>,
 }
 
 /// What a project is doing; the first that applies.

@@ -1,8 +1,9 @@
 //! Why a cycle came to nothing.
 
-use super::ledger::LedgerError;
+use super::ledger::{LedgerError, sqlite_errno};
 use super::near::NearError;
 use crate::control::api::Reason;
+use crate::meters::{Meters, errno};
 use crate::store::StoreError;
 use crate::store::listing::ListingError;
 
@@ -47,6 +48,26 @@ impl CycleError {
             Self::Near(error) => error.code(),
             Self::Ledger(error) => error.code(),
             Self::Blocked { code, .. } => code,
+        }
+    }
+
+    /// The system's error that kept the state directory from being written, by its name; `None`: it was something else.
+    pub fn state_errno(&self) -> Option<&'static str> {
+        match self {
+            Self::Ledger(error) => error.errno(),
+            Self::Work(error) => errno(error),
+            Self::Listing(ListingError::Sort { source, .. }) => match source.downcast_ref() {
+                Some(error) => sqlite_errno(error),
+                None => source.downcast_ref().and_then(errno),
+            },
+            Self::Store(_) | Self::Listing(_) | Self::Near(_) | Self::Blocked { .. } => None,
+        }
+    }
+
+    /// Counts it where the state could not be written.
+    pub fn count(&self, meters: &Meters) {
+        if let Some(errno) = self.state_errno() {
+            meters.state_write_error(errno);
         }
     }
 

@@ -23,12 +23,13 @@ use super::repair::{self, Wish};
 use super::run::{InForce, Loop, run_source, run_target};
 use super::shared::Shared;
 use super::wakes::{SourceWake, TargetWake, Wakes};
-use super::watch::{Mode, Periods, PollReason, Watcher};
+use super::watch::{Mode, Periods, PollReason, Rescan, Watcher};
 use crate::clock::Clock;
 use crate::control::api::Reason;
 use crate::events::{EventLog, Happened, Level};
 use crate::names::ProjectName;
 use crate::sync::pace::Pace;
+use crate::sync::repeats::Repeats;
 
 /// What is wrong with a project is looked at again this often: a mount that comes back, a lock that is released.
 const REOPEN: Duration = Duration::from_secs(5);
@@ -117,16 +118,23 @@ impl Host {
     /// Runs the project until its stop. `first`: what opening it once, before the daemon was ready, came to.
     pub async fn run(self, first: Result<Opened, NotOpened>) {
         let mut opening = first;
+        let mut repeats = Repeats::default();
         loop {
             match opening {
                 Ok(opened) => {
                     self.board.set_failed(self.clock.now(), None);
+                    repeats.over();
                     if let Err(error) = self.serve(opened).await {
-                        self.fail(error.reason());
+                        self.fail(&mut repeats, error.reason());
                     }
                 }
                 Err(NotOpened::Held(hold)) => self.hold(&hold),
-                Err(not_opened) => self.fail(not_opened.reason()),
+                Err(not_opened) => {
+                    if let NotOpened::Failed(error) = &not_opened {
+                        error.count(self.events.meters());
+                    }
+                    self.fail(&mut repeats, not_opened.reason());
+                }
             }
             let wait = if self.repair.is_asked() { Duration::ZERO } else { REOPEN };
             tokio::select! {
@@ -263,15 +271,16 @@ impl Host {
         ended
     }
 
-    fn fail(&self, reason: Reason) {
-        let now = self.clock.now();
-        let known = self.board.status().reasons.iter().any(|r| r.code == reason.code);
-        if !known {
-            let text = format!("stopped: {}; {}", reason.message, reason.hint);
-            self.events
-                .tell(Some(&self.name), Happened::new(Level::Error, "project_stopped", text).error(&reason.code));
+    fn fail(&self, repeats: &mut Repeats, reason: Reason) {
+        let text = format!("stopped: {}; {}", reason.message, reason.hint);
+        match repeats.failed(&reason.code).text(&text) {
+            Some(text) => {
+                let stopped = Happened::new(Level::Error, "project_stopped", text).error(&reason.code);
+                self.events.tell(Some(&self.name), stopped);
+            }
+            None => self.events.meters().error(&reason.code),
         }
-        self.board.set_failed(now, Some(reason));
+        self.board.set_failed(self.clock.now(), Some(reason));
     }
 
     fn hold(&self, hold: &HoldRow) {
@@ -368,7 +377,11 @@ async fn watch_directory(shared: Shared, path: PathBuf, wakes: Arc<Wakes>, end: 
         if hints.map {
             map_at.get_or_insert(Instant::now() + shared.pace.rest);
         }
-        if hints.everything {
+        if let Some(why) = hints.everything {
+            shared.events.meters().rescan(why.code());
+            if why == Rescan::Overflow {
+                shared.events.meters().watch_overflow();
+            }
             wakes.wake_source(SourceWake::Near);
             wakes.wake_target(TargetWake::Local);
         } else {

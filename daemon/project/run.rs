@@ -17,11 +17,13 @@ use super::source_look::SourceSide;
 use super::source_road::SourceRoad;
 use super::target_road::{Look, TargetRoad, TargetSide};
 use super::wakes::{SourceWake, TargetWake, Wakes};
+use super::watch::Rescan;
 use crate::clock::UnixMillis;
 use crate::control::api::{Poll, ProjectStatus};
 use crate::events::{Happened, Level};
 use crate::pulse::Lifetime;
 use crate::sync::pace::next_poll;
+use crate::sync::repeats::{Repeats, Say};
 
 /// How long a cycle in hand may go on after the stop: longer ones are looks, which change nothing.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -68,7 +70,7 @@ pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
             let cycle = road.cycle(force.source.as_ref(), far);
             let Some(result) = finish(cycle, &this.stop).await else { return Ok(()) };
             let interval = force.source.as_ref().map(|side| side.settings.poll_interval);
-            pacing.end(begun, far, interval, result)?;
+            pacing.end(begun, far, interval, result.map(|()| road.take_changes()))?;
         }
         if force.paused {
             pulse.rest(None);
@@ -110,6 +112,7 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
             let full = look == Look::Full;
             let begun = pacing.begin(full);
             let Some(result) = finish(road.cycle(side, look), &this.stop).await else { return Ok(()) };
+            let result = result.map(|()| road.take_changes());
             pacing.end(begun, full, Some(side.settings.poll_interval), result)?;
         }
         if force.paused {
@@ -132,6 +135,7 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
                     if pacing.is_due() {
                         Look::Full
                     } else if Instant::now() >= next_local {
+                        this.shared.events.meters().rescan(Rescan::Periodic.code());
                         Look::Local
                     } else {
                         Look::Some(road.due())
@@ -180,7 +184,7 @@ struct Pacing {
     shared: Shared,
     due: Instant,
     failures: u64,
-    told: Option<String>,
+    repeats: Repeats,
 }
 
 struct Begun {
@@ -190,7 +194,7 @@ struct Begun {
 
 impl Pacing {
     fn new(direction: Direction, shared: Shared) -> Self {
-        Self { direction, shared, due: Instant::now(), failures: 0, told: None }
+        Self { direction, shared, due: Instant::now(), failures: 0, repeats: Repeats::default() }
     }
 
     fn is_due(&self) -> bool {
@@ -220,41 +224,42 @@ impl Pacing {
         Begun { at, instant: Instant::now() }
     }
 
-    /// What a cycle came to. An error only where the project must stop.
+    /// What a cycle came to, with how much it had to do. An error only where the project must stop.
     fn end(
         &mut self,
         begun: Begun,
         far: bool,
         interval: Option<Duration>,
-        result: Result<(), CycleError>,
+        result: Result<u64, CycleError>,
     ) -> Result<(), CycleError> {
         let reason = result.as_ref().err().map(CycleError::reason);
         let fatal = result.as_ref().is_err_and(CycleError::is_fatal);
-        match &reason {
-            Some(reason) => {
+        match (&result, &reason) {
+            (Err(error), Some(reason)) => {
                 self.failures += 1;
-                // Told ones are counted where they are told.
-                if fatal || self.told.as_ref() == Some(&reason.code) {
-                    self.shared.events.meters().error(&reason.code);
-                }
-                // Told once per change, then counted (promise 92); what stops the project is told by its host.
-                if !fatal && self.told.as_ref() != Some(&reason.code) {
-                    let text = format!("{}; {}", reason.message, reason.hint);
-                    let failed = Happened::new(Level::Warning, "cycle_failed", text).error(&reason.code);
-                    self.shared.tell(failed.bucket(self.bucket().as_deref()).took(begun.instant.elapsed()));
-                    self.told = Some(reason.code.clone());
-                }
-            }
-            None => {
-                if far && self.told.take().is_some() {
-                    let text = format!("{} goes on after {} failures", self.name(), self.failures);
-                    let recovered = Happened::new(Level::Notice, "cycle_recovered", text);
-                    self.shared.tell(recovered.bucket(self.bucket().as_deref()).took(begun.instant.elapsed()));
-                }
-                if far {
-                    self.failures = 0;
+                self.shared.count_failure(error);
+                // What stops the project is told by its host.
+                let say = if fatal { Say::Nothing } else { self.repeats.failed(&reason.code) };
+                match say.text(&format!("{}; {}", reason.message, reason.hint)) {
+                    Some(text) => {
+                        self.tell(&begun, Happened::new(Level::Warning, "cycle_failed", text).error(&reason.code))
+                    }
+                    // What is told is counted where it is told.
+                    None => self.shared.events.meters().error(&reason.code),
                 }
             }
+            (Ok(changes), _) if far => {
+                if self.repeats.over() {
+                    let text = format!("{} goes on; it failed {} times", self.name(), self.failures);
+                    self.tell(&begun, Happened::new(Level::Notice, "cycle_recovered", text));
+                }
+                if *changes > 0 {
+                    let text = format!("{} was looked at completely: {changes} to do, all done", self.name());
+                    self.tell(&begun, Happened::new(Level::Info, "cycle_done", text));
+                }
+                self.failures = 0;
+            }
+            (Ok(_) | Err(_), _) => {}
         }
         if far || reason.is_some() {
             let wait = match (&reason, interval) {
@@ -268,8 +273,13 @@ impl Pacing {
         self.publish(&begun, far, reason);
         match result {
             Err(error) if fatal => Err(error),
-            Err(_) | Ok(()) => Ok(()),
+            Err(_) | Ok(_) => Ok(()),
         }
+    }
+
+    /// Says something of this cycle.
+    fn tell(&self, begun: &Begun, happened: Happened) {
+        self.shared.tell(happened.bucket(self.bucket().as_deref()).took(begun.instant.elapsed()));
     }
 
     fn count(&self, begun: &Begun, far: bool, failed: bool) {
@@ -293,7 +303,7 @@ impl Pacing {
         let now = self.shared.now();
         let wait = self.due.saturating_duration_since(Instant::now());
         let next = UnixMillis(now.0 + i64::try_from(wait.as_millis()).unwrap_or(0));
-        let (direction, failures, told) = (self.direction, self.failures, self.told.is_some());
+        let (direction, failures, told) = (self.direction, self.failures, self.repeats.stands());
         let took = u64::try_from(begun.instant.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.shared.board.progress(direction, None);
         if direction == Direction::Source {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::board::Board;
-use super::ledger::Ledger;
+use super::error::CycleError;
+use super::ledger::{HoldRow, Ledger};
 use super::near::Near;
 use crate::clock::{Clock, UnixMillis};
-use crate::events::{EventLog, Happened};
+use crate::events::{EventLog, Happened, Level};
 use crate::names::ProjectName;
 use crate::sync::pace::Pace;
 
@@ -42,6 +43,18 @@ impl Shared {
     /// It happened.
     pub fn tell(&self, happened: Happened) {
         self.events.tell(Some(&self.name), happened);
+    }
+
+    /// Something in this bucket is held until `lsctl accept`.
+    pub fn tell_held(&self, hold: &HoldRow, root: &str) {
+        let HoldRow { id, message, consequence, code, .. } = hold;
+        let text = format!("held: {message}; `lsctl accept {} {id}` would {consequence}", self.name);
+        self.tell(Happened::new(Level::Error, "held", text).error(code).bucket(Some(root)));
+    }
+
+    /// A cycle or an opening came to nothing: where the state could not be written, that is counted.
+    pub fn count_failure(&self, error: &CycleError) {
+        error.count(self.events.meters());
     }
 
     /// Now.

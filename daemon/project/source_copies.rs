@@ -62,7 +62,11 @@ impl SourceCopies {
                     let hint = error.remedy().to_owned();
                     let reason = Reason { code: FULL.to_owned(), message: error.to_string(), hint };
                     if shared.board.warn(shared.now(), reason.clone()) {
-                        shared.tell(Happened::new(Level::Warning, FULL, reason.message).error(FULL));
+                        shared.tell(
+                            Happened::new(Level::Warning, FULL, reason.message)
+                                .error(FULL)
+                                .bucket(Some(side.store.root())),
+                        );
                     }
                     return Ok(());
                 }
@@ -119,7 +123,12 @@ async fn copy(
     })
     .await?;
     if done {
-        shared.tell(Happened::new(Level::Info, action.kind(), action.to_string()).key(key).task(Some(*id)));
+        shared.tell(
+            Happened::new(Level::Info, action.kind(), action.to_string())
+                .key(key)
+                .task(Some(*id))
+                .bucket(Some(side.store.root())),
+        );
     }
     Ok(())
 }

@@ -53,6 +53,10 @@ pub struct SourceRoad {
     unordered: Vec<String>,
     /// Where completions go, if anywhere.
     target: Option<String>,
+    /// What the last complete look left out.
+    left_out: BTreeMap<Skip, u64>,
+    /// Differences reserved since [`SourceRoad::take_changes`].
+    changes: u64,
 }
 
 impl SourceRoad {
@@ -67,7 +71,14 @@ impl SourceRoad {
             copies: SourceCopies::default(),
             unordered: Vec::new(),
             target: None,
+            left_out: BTreeMap::new(),
+            changes: 0,
         }
+    }
+
+    /// How much was to be done since the last call.
+    pub fn take_changes(&mut self) -> u64 {
+        std::mem::take(&mut self.changes)
     }
 
     /// Where completions go ([`TargetSide::place`](super::target_road::TargetSide::place)): ids that it holds
@@ -161,7 +172,19 @@ impl SourceRoad {
             return Ok(());
         }
         self.deselect_other_buckets(side).await?;
-        self.reserve(side, &config, looked).await
+        let counts = self.reserve(side, &config, looked).await?;
+        self.meter_skipped(counts.skipped);
+        Ok(())
+    }
+
+    /// Counts what this complete look left out and the one before did not.
+    fn meter_skipped(&mut self, skipped: BTreeMap<Skip, u64>) {
+        let (meters, project) = (self.shared.events.meters(), self.shared.name.as_str());
+        for (reason, count) in &skipped {
+            let before = self.left_out.get(reason).copied().unwrap_or(0);
+            meters.skipped(project, reason.code(), count.saturating_sub(before));
+        }
+        self.left_out = skipped;
     }
 
     /// A label config that was replaced is held against what stands in `tasks.json` (contract C10).
@@ -181,7 +204,7 @@ impl SourceRoad {
         let Err(CycleError::Listing(ListingError::OutOfOrder { after })) = &looked else { return looked };
         let text =
             format!("{root} lists out of byte order (at {after}): its listings are sorted on the disk from now on");
-        self.shared.tell(Happened::new(Level::Notice, "listing_unordered", text));
+        self.shared.tell(Happened::new(Level::Notice, "listing_unordered", text).bucket(Some(&root)));
         self.unordered.push(root);
         let order = Order::Sort(self.shared.work_dir.clone());
         source_look::look(&self.shared, side, policy, &order).await
@@ -198,16 +221,16 @@ impl SourceRoad {
         Ok(policy)
     }
 
-    /// Plans and writes down, batch by batch, in listing order.
+    /// Plans and writes down, batch by batch, in listing order; what the whole look came to.
     async fn reserve(
         &mut self,
         side: &SourceSide,
         config: &Arc<LabelConfig>,
         looked: Looked,
-    ) -> Result<(), CycleError> {
+    ) -> Result<Counts, CycleError> {
         let total = looked.differences.count();
         if total == 0 {
-            return Ok(());
+            return Ok(looked.sealed.counts);
         }
         self.await_target().await?;
         let shared = self.shared.clone();
@@ -242,7 +265,7 @@ impl SourceRoad {
             }
         }
         self.publish(&counts, side);
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(counts), Err)
     }
 
     /// The target is listed at the same time: what it holds must be known before the first id is given.
@@ -270,6 +293,7 @@ impl SourceRoad {
     async fn apply_batch(&mut self, origin: i64, actions: Vec<TaskAction>) -> Result<(), CycleError> {
         let (shared, tasks) = (self.shared.clone(), self.tasks.clone());
         let bucket = self.shared.board.status().source.map(|source| source.url);
+        self.changes += actions.len() as u64;
         blocking(move || {
             shared.ledger.reserve(origin, &actions)?;
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -322,11 +346,7 @@ impl SourceRoad {
         })
         .await?;
         if let (true, true, Some(row)) = (held, new, &row) {
-            let text = format!(
-                "held: {}; `lsctl accept {} {}` would {}",
-                row.message, self.shared.name, row.id, row.consequence
-            );
-            self.shared.tell(Happened::new(Level::Error, "held", text).error(&row.code));
+            self.shared.tell_held(row, side.store.root());
         }
         Ok(held)
     }

@@ -2,6 +2,8 @@
 //!
 //! Promise: nothing is chosen here: the action says what, the observation with what. The loser of a dispute is kept.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::error::{CycleError, blocking};
@@ -56,6 +58,16 @@ pub enum Outcome {
     LookAgain(TaskId),
     /// Tried again with the next cycle.
     Failed(TaskId, CycleError),
+}
+
+impl Outcome {
+    /// The same, with how long it took.
+    pub fn took(self, took: Duration) -> Self {
+        match self {
+            Self::Done(receipt, happened) => Self::Done(receipt, happened.map(|happened| happened.took(took))),
+            other => other,
+        }
+    }
 }
 
 /// Looks until the decision stands.

@@ -53,6 +53,7 @@ impl TargetRoad {
         let code = "push_failing";
         let Some(error) = failure else {
             self.shared.board.unwarn(self.shared.now(), code);
+            self.repeats.over();
             return Ok(());
         };
         if done == 0 && !is_about_one(&error) {
@@ -60,8 +61,13 @@ impl TargetRoad {
         }
         let reason = error.reason();
         let warning = Reason { code: code.to_owned(), message: reason.message.clone(), hint: reason.hint };
-        if self.shared.board.warn(self.shared.now(), warning) {
-            self.shared.tell(Happened::new(Level::Warning, code, reason.message).error(&reason.code));
+        self.shared.board.warn(self.shared.now(), warning);
+        match self.repeats.failed(&reason.code).text(&reason.message) {
+            Some(text) => {
+                let failing = Happened::new(Level::Warning, code, text).error(&reason.code);
+                self.shared.tell(failing.bucket(Some(side.store.root())));
+            }
+            None => self.shared.events.meters().error(&reason.code),
         }
         Ok(())
     }
@@ -73,7 +79,10 @@ impl TargetRoad {
         self.record(notes).await?;
         let road: &Self = self;
         let outcomes: Vec<Outcome> = futures::stream::iter(plan)
-            .map(|(observed, action)| target_apply::effect(road, side, observed, action))
+            .map(|(observed, action)| async move {
+                let begun = Instant::now();
+                target_apply::effect(road, side, observed, action).await.took(begun.elapsed())
+            })
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
@@ -130,6 +139,7 @@ impl TargetRoad {
             }
         }
         worked.done += receipts.len() as u64;
+        self.changes += receipts.len() as u64;
         self.map_stale |= !receipts.is_empty();
         self.record(receipts).await?;
         if told.iter().any(|happened| happened.is(PUSHED)) {
@@ -154,6 +164,7 @@ impl TargetRoad {
             error.code().clone_into(&mut waiting.reason);
         }
         self.shared.events.meters().push(self.shared.name.as_str(), "error");
+        self.shared.count_failure(&error);
         worked.failed.push(id);
         worked.failure = Some(error);
     }

@@ -24,7 +24,12 @@ const REPLACED: &str = "target_replaced";
 
 impl TargetRoad {
     /// Takes out of a cycle what vanished in numbers that must be accepted first.
-    pub(super) async fn hold(&mut self, looked: &mut TargetLooked, look: &Look) -> Result<(), CycleError> {
+    pub(super) async fn hold(
+        &mut self,
+        side: &TargetSide,
+        looked: &mut TargetLooked,
+        look: &Look,
+    ) -> Result<(), CycleError> {
         for code in ["mass_deletion", "target_mass_removal"] {
             if code == "mass_deletion" && !looked.deletions_whole {
                 continue;
@@ -50,11 +55,7 @@ impl TargetRoad {
                 _ => wanted.remote != Remote::Absent || wanted.row.is_none(),
             });
             if new {
-                let text = format!(
-                    "held: {}; `lsctl accept {} {}` would {}",
-                    row.message, self.shared.name, row.id, row.consequence
-                );
-                self.shared.tell(Happened::new(Level::Error, "held", text).error(code));
+                self.shared.tell_held(&row, side.store.root());
             }
         }
         Ok(())
@@ -99,12 +100,11 @@ impl TargetRoad {
         self.warn_about(&found, side);
         if let Some(row) = row {
             if !holds.iter().any(|hold| hold.id == row.id) {
-                self.shared
-                    .tell(Happened::new(Level::Error, "held", format!("held: {}", row.message)).error(&row.code));
+                self.shared.tell_held(&row, side.store.root());
             }
             return Ok(false);
         }
-        self.go_to(side.place()).await?;
+        self.go_to(side.place(), side.store.root()).await?;
         if matches!(found, Claim::Ours { .. }) {
             let (ledger, marked) = (self.shared.ledger.clone(), side.place());
             blocking(move || Ok(ledger.note_target_marked(&marked)?)).await?;
@@ -128,11 +128,7 @@ impl TargetRoad {
         blocking(move || Ok(ledger.hold(REPLACED, recorded.as_ref())?)).await?;
         let Some(row) = row.filter(|_| !accepted) else { return Ok(false) };
         if !holds.iter().any(|hold| hold.id == row.id) {
-            let text = format!(
-                "held: {}; `lsctl accept {} {}` would {}",
-                row.message, self.shared.name, row.id, row.consequence
-            );
-            self.shared.tell(Happened::new(Level::Error, "held", text).error(REPLACED));
+            self.shared.tell_held(&row, side.store.root());
         }
         let holds = {
             let ledger = self.shared.ledger.clone();
@@ -144,11 +140,11 @@ impl TargetRoad {
     }
 
     /// A changed bucket or prefix: every completion goes there, as if it had never been pushed.
-    async fn go_to(&mut self, place: String) -> Result<(), CycleError> {
+    async fn go_to(&mut self, place: String, root: &str) -> Result<(), CycleError> {
         let (ledger, to) = (self.shared.ledger.clone(), place.clone());
         if blocking(move || Ok(ledger.go_to_target(&to)?)).await? {
             let text = format!("completions go to {place} now: all of them are pushed there");
-            self.shared.tell(Happened::new(Level::Notice, "target_changed", text));
+            self.shared.tell(Happened::new(Level::Notice, "target_changed", text).bucket(Some(root)));
             self.map_stale = true;
         }
         Ok(())
@@ -161,7 +157,7 @@ impl TargetRoad {
             if stands {
                 let reason = Reason { code: code.to_owned(), message: message.clone(), hint: hint.to_owned() };
                 if self.shared.board.warn(now, reason) {
-                    self.shared.tell(Happened::new(Level::Warning, code, message).error(code));
+                    self.shared.tell(Happened::new(Level::Warning, code, message).error(code).bucket(Some(root)));
                 }
             } else {
                 self.shared.board.unwarn(now, code);

@@ -24,6 +24,7 @@ use crate::settings::{OnDeleted, TargetSettings};
 use crate::store::listing::{self, ListingError, Order};
 use crate::store::{ListRequest, Store};
 use crate::sync::completions::TargetPolicy;
+use crate::sync::repeats::Repeats;
 
 /// `target.json` is written anew at most this often: it holds every pushed completion.
 const MAP_EVERY: Duration = Duration::from_secs(5);
@@ -102,6 +103,10 @@ pub struct TargetRoad {
     pub(super) restless: BTreeMap<TaskId, Instant>,
     map_written: Option<Instant>,
     pub(super) map_stale: bool,
+    /// Pushes that fail while others go on.
+    pub(super) repeats: Repeats,
+    /// Completions dealt with since [`TargetRoad::take_changes`].
+    pub(super) changes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -129,7 +134,14 @@ impl TargetRoad {
             restless: BTreeMap::new(),
             map_written: None,
             map_stale: true,
+            repeats: Repeats::default(),
+            changes: 0,
         }
+    }
+
+    /// How much was done since the last call.
+    pub fn take_changes(&mut self) -> u64 {
+        std::mem::take(&mut self.changes)
     }
 
     /// When something must be looked at again, and what.
@@ -179,7 +191,7 @@ impl TargetRoad {
         let deleted = look_again_at(&mut looked, whole);
         let again = Instant::now() + self.shared.pace.rest;
         self.restless.extend(deleted.into_iter().map(|id| (id, again)));
-        self.hold(&mut looked, &look).await?;
+        self.hold(side, &mut looked, &look).await?;
         let worked = self.work(side, looked.wanted).await;
         self.finish(side).await?;
         worked

@@ -64,8 +64,42 @@ pub struct Hints {
     pub config: bool,
     /// `completions/<id>.json` of these.
     pub completions: BTreeSet<TaskId>,
-    /// Anything: the other fields say nothing then.
-    pub everything: bool,
+    /// Anything, and why: the other fields say nothing then.
+    pub everything: Option<Rescan>,
+}
+
+/// Why the whole project directory is looked at again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rescan {
+    /// Watching has begun.
+    Started,
+    /// The kernel's queue of events was full.
+    Overflow,
+    /// A watched directory was made, moved or removed, or watching failed.
+    Lost,
+    /// More files changed than are remembered one by one.
+    ManyChanges,
+    /// The project's marker changed.
+    Marker,
+    /// There are no events here.
+    Polling,
+    /// Its time has come, whatever events said.
+    Periodic,
+}
+
+impl Rescan {
+    /// The stable code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Overflow => "overflow",
+            Self::Lost => "lost",
+            Self::ManyChanges => "many_changes",
+            Self::Marker => "marker",
+            Self::Polling => "polling",
+            Self::Periodic => "periodic",
+        }
+    }
 }
 
 impl Hints {
@@ -74,17 +108,24 @@ impl Hints {
         *self == Self::default()
     }
 
-    fn all() -> Self {
-        Self { everything: true, ..Self::default() }
+    fn all(why: Rescan) -> Self {
+        Self { everything: Some(why), ..Self::default() }
+    }
+
+    /// Everything; the first cause stands until the hints are taken, but an overflow is never left out.
+    fn everything(&mut self, why: Rescan) {
+        if self.everything.is_none() || why == Rescan::Overflow {
+            *self = Self::all(why);
+        }
     }
 
     fn completion(&mut self, id: TaskId) {
-        if self.everything {
+        if self.everything.is_some() {
             return;
         }
         self.completions.insert(id);
         if self.completions.len() > HINTED_MAX {
-            *self = Self::all();
+            self.everything(Rescan::ManyChanges);
         }
     }
 }
@@ -168,7 +209,8 @@ struct State {
 impl Watcher {
     /// Starts watching, within a tokio runtime. The first hint is to look at everything.
     pub fn start(project: &Path, periods: Periods) -> Self {
-        let state = State { hints: Hints::all(), mode: Mode::Polling(PollReason::Starting), broken: false };
+        let state =
+            State { hints: Hints::all(Rescan::Started), mode: Mode::Polling(PollReason::Starting), broken: false };
         let shared = Arc::new(Shared {
             project: project.to_owned(),
             completions: project.join(COMPLETIONS),
@@ -220,7 +262,7 @@ async fn watch(shared: Arc<Shared>, periods: Periods) {
         let opened = Instant::now();
         let Some(eye) = blocking(&shared, open_eye).await else { return };
         shared.state().mode = eye.mode;
-        shared.hint(|hints| *hints = Hints::all());
+        shared.hint(|hints| hints.everything(Rescan::Started));
         if stay(&shared, &eye, periods, opened).await.is_none() {
             return;
         }
@@ -247,7 +289,7 @@ async fn stay(shared: &Arc<Shared>, eye: &Eye, periods: Periods, opened: Instant
         let Mode::Polling(reason) = eye.mode else { continue };
         if polled.elapsed() >= periods.poll {
             polled = Instant::now();
-            shared.hint(|hints| *hints = Hints::all());
+            shared.hint(|hints| hints.everything(Rescan::Polling));
         }
         // A directory that is missing is noticed above when it comes.
         if reason != PollReason::DirectoryMissing && opened.elapsed() >= periods.retry {
@@ -330,17 +372,17 @@ impl Shared {
 
     /// Events are missing, or the watch is not on the project's directories any more. Comparing these would not be
     /// enough: a directory that is made anew often gets the inode of the old one.
-    fn lost(&self) {
+    fn lost(&self, why: Rescan) {
         self.state().broken = true;
-        self.hint(|hints| *hints = Hints::all());
+        self.hint(|hints| hints.everything(why));
         self.check.notify_one();
     }
 
     /// Called on notify's thread; quick, so that the kernel's queue does not fill up.
     fn note(&self, event: notify::Result<notify::Event>) {
-        let Ok(event) = event else { return self.lost() };
+        let Ok(event) = event else { return self.lost(Rescan::Lost) };
         if event.need_rescan() {
-            return self.lost();
+            return self.lost(Rescan::Overflow);
         }
         // Reading makes events too, our own reading most of all.
         if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)) {
@@ -355,7 +397,7 @@ impl Shared {
         if *path == self.project || *path == self.completions {
             // The directory itself: removed, renamed, made; other permissions do not matter.
             if !matches!(kind, EventKind::Modify(ModifyKind::Metadata(_))) {
-                self.lost();
+                self.lost(Rescan::Lost);
             }
             return;
         }
@@ -375,7 +417,7 @@ impl Shared {
         } else if CONFIGS.contains(&name) {
             self.hint(|hints| hints.config = true);
         } else if name == MARKER {
-            self.hint(|hints| *hints = Hints::all());
+            self.hint(|hints| hints.everything(Rescan::Marker));
         }
     }
 }

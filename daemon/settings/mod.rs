@@ -331,6 +331,11 @@ impl Problem {
     }
 }
 
+/// `1 problem`, `3 problems`.
+pub fn count(problems: &[Problem]) -> String {
+    format!("{} problem{}", problems.len(), if problems.len() == 1 { "" } else { "s" })
+}
+
 /// Two lines or more: `path: message`, then the remedy.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

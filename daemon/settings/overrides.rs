@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::{Overrides, Problem, atomic, file};
+use crate::meters::errno;
 use crate::names::{ProjectName, Sha256, printable};
 
 /// The form of these files; a newer one is refused.
@@ -55,6 +56,14 @@ pub enum OverridesError {
 }
 
 impl OverridesError {
+    /// The system's error behind it, by its name; `None`: the system had no part in it.
+    pub fn errno(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { source, .. } => errno(source),
+            Self::Damaged { .. } | Self::Newer { .. } => None,
+        }
+    }
+
     /// What a person does next.
     pub fn remedy(&self) -> String {
         match self {

@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::asked::{Asked, SILENT};
+use super::skew::Skew;
 use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
 
@@ -36,6 +37,9 @@ pub(super) trait Cloud: fmt::Debug + Send + Sync {
 
     /// How often a request that changes nothing is sent.
     fn attempts(&self) -> u32;
+
+    /// What the answers said of the time.
+    fn skew(&self) -> &Skew;
 
     /// The session in use, and its generation.
     async fn session(&self) -> (Self::Session, u64);
@@ -168,6 +172,10 @@ async fn get_once<C: Cloud>(
 impl<C: Cloud> Store for C {
     fn root(&self) -> &str {
         self.bucket_url()
+    }
+
+    fn clock_skew_seconds(&self) -> Option<i64> {
+        self.skew().seconds()
     }
 
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {

@@ -58,6 +58,10 @@ impl Store for Connecting {
         }
     }
 
+    fn clock_skew_seconds(&self) -> Option<i64> {
+        self.reached.get()?.clock_skew_seconds()
+    }
+
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
         self.store().await?.list_page(request, token).await
     }

@@ -20,7 +20,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use google_cloud_auth::credentials::Credentials;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -31,6 +31,7 @@ use self::body::Body;
 use self::error::Refused;
 use super::asked::{Asked, SILENT};
 use super::cloud::Cloud;
+use super::skew::Skew;
 use super::{ListRequest, Listed, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
 use crate::settings::GcsSettings;
@@ -41,6 +42,7 @@ pub struct GcsStore {
     limits: GcsLimits,
     root: String,
     reach: client::Reach,
+    skew: Skew,
     current: Mutex<Current>,
 }
 
@@ -82,6 +84,7 @@ impl GcsStore {
             limits,
             root: format!("gs://{}", settings.bucket),
             reach,
+            skew: Skew::default(),
             current: Mutex::new(Current { credentials, generation: 0, since: Instant::now() }),
         })
     }
@@ -99,6 +102,7 @@ impl GcsStore {
             return Err(asked.failed(asked.no_answer(), SILENT).into());
         };
         let response = sent.map_err(|error| error::undelivered(asked, &error))?;
+        self.skew.saw(response.headers().get(DATE).and_then(|date| date.to_str().ok()));
         if matches!(response.status(), StatusCode::OK | StatusCode::NO_CONTENT) {
             return Ok(response);
         }
@@ -137,6 +141,10 @@ impl Cloud for GcsStore {
 
     fn attempts(&self) -> u32 {
         self.limits.attempts
+    }
+
+    fn skew(&self) -> &Skew {
+        &self.skew
     }
 
     async fn session(&self) -> (Option<Credentials>, u64) {

@@ -40,6 +40,9 @@ impl<S: Store> Metered<S> {
         drop(waiting);
         let status = answer.as_ref().err().map_or("ok", |error| error.kind.code());
         self.meters.request(self.kind, operation, status, begun.elapsed());
+        if let Some(seconds) = self.inner.clock_skew_seconds() {
+            self.meters.clock_skew(seconds);
+        }
         answer
     }
 }
@@ -54,13 +57,17 @@ impl<S: Store> Store for Metered<S> {
         self.inner.url(key)
     }
 
+    fn clock_skew_seconds(&self) -> Option<i64> {
+        self.inner.clock_skew_seconds()
+    }
+
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
         self.counted("list", self.inner.list_page(request, token)).await
     }
 
     async fn get(&self, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
         let object = self.counted("read", self.inner.get(key, limit_bytes)).await?;
-        self.meters.bytes(Flow::Read, object.bytes.len() as u64);
+        self.meters.bytes(self.kind, Flow::Read, object.bytes.len() as u64);
         Ok(object)
     }
 
@@ -72,7 +79,7 @@ impl<S: Store> Store for Metered<S> {
     ) -> Result<ETag, StoreError> {
         let mut sink = Counting { sink, bytes: 0 };
         let etag = self.counted("read", self.inner.get_to(key, limit_bytes, &mut sink)).await;
-        self.meters.bytes(Flow::Read, sink.bytes);
+        self.meters.bytes(self.kind, Flow::Read, sink.bytes);
         etag
     }
 
@@ -83,7 +90,7 @@ impl<S: Store> Store for Metered<S> {
     async fn put(&self, key: &Key, bytes: Bytes, precondition: &Precondition) -> Result<ETag, StoreError> {
         let count = bytes.len() as u64;
         let etag = self.counted("write", self.inner.put(key, bytes, precondition)).await?;
-        self.meters.bytes(Flow::Written, count);
+        self.meters.bytes(self.kind, Flow::Written, count);
         Ok(etag)
     }
 

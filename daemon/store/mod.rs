@@ -17,6 +17,7 @@ mod objects;
 pub mod probe;
 pub mod remedy;
 pub mod s3;
+mod skew;
 mod sorting;
 
 use std::fmt;
@@ -89,6 +90,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The URL of a key as it stands in a task: the root, `/`, the key raw (Label Studio 0.8 resolves raw keys only).
     fn url(&self, key: &Key) -> String {
         format!("{}/{}", self.root(), key.as_str())
+    }
+
+    /// How far this machine's clock was ahead of the server's at its last answer; `None`: it did not say, or there is no
+    /// server.
+    fn clock_skew_seconds(&self) -> Option<i64> {
+        None
     }
 
     /// One page, from the start or from a token of the page before. Use [`listing::walk`] for a whole listing.

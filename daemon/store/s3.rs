@@ -6,6 +6,7 @@
 
 mod client;
 mod credentials;
+mod date;
 mod error;
 mod exact;
 mod look;
@@ -14,6 +15,7 @@ mod page;
 mod xml;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ pub use client::S3Limits;
 use self::error::{Asked, chain, explain, is_without_reason};
 use self::exact::ExactKey;
 use super::cloud::{Cloud, Pieces};
+use super::skew::Skew;
 use super::{ListRequest, Listed, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
 use crate::settings::S3Settings;
@@ -45,6 +48,7 @@ pub struct S3Store {
     settings: S3Settings,
     limits: S3Limits,
     root: String,
+    skew: Arc<Skew>,
     current: Mutex<Current>,
     /// The server answered `NotImplemented` to a conditional delete.
     deletes_without_condition: AtomicBool,
@@ -68,11 +72,13 @@ impl S3Store {
 
     /// The same with other limits.
     pub async fn connect_with(settings: &S3Settings, limits: S3Limits) -> Result<Self, StoreError> {
-        let client = client::build(settings, &limits, None).await?;
+        let skew = Arc::default();
+        let client = client::build(settings, &limits, None, &skew).await?;
         Ok(Self {
             settings: settings.clone(),
             limits,
             root: format!("s3://{}", settings.bucket),
+            skew,
             current: Mutex::new(Current { client, generation: 0, since: Instant::now(), region: None }),
             deletes_without_condition: AtomicBool::new(false),
         })
@@ -108,6 +114,10 @@ impl Cloud for S3Store {
         self.limits.attempts
     }
 
+    fn skew(&self) -> &Skew {
+        &self.skew
+    }
+
     fn explain(&self, error: StoreError) -> StoreError {
         owner::explain(self.settings.expected_bucket_owner.as_deref(), error)
     }
@@ -126,7 +136,9 @@ impl Cloud for S3Store {
             return false;
         }
         let region = current.region.clone();
-        let Ok(client) = client::build(&self.settings, &self.limits, region.clone()).await else { return false };
+        let Ok(client) = client::build(&self.settings, &self.limits, region.clone(), &self.skew).await else {
+            return false;
+        };
         *current = Current { client, generation: generation + 1, since: Instant::now(), region };
         true
     }
@@ -138,9 +150,8 @@ impl Cloud for S3Store {
             // Somebody else was told the same; who was told it of this very client has nothing left to try.
             return current.generation > generation;
         }
-        let Ok(client) = client::build(&self.settings, &self.limits, Some(region.to_owned())).await else {
-            return false;
-        };
+        let found = Some(region.to_owned());
+        let Ok(client) = client::build(&self.settings, &self.limits, found, &self.skew).await else { return false };
         let (generation, since) = (current.generation + 1, current.since);
         *current = Current { client, generation, since, region: Some(region.to_owned()) };
         tracing::warn!(

@@ -29,7 +29,7 @@ const HELD: [&str; 7] = [
 /// A family of the project's numbers: name, help, value.
 type PerProject = (&'static str, &'static str, fn(&ProjectStatus) -> Option<f64>);
 
-const PER_PROJECT: [PerProject; 9] = [
+const PER_PROJECT: [PerProject; 8] = [
     ("tasks", "Tasks of labelsync's in tasks.json", |p| Some(p.tasks as f64)),
     ("conflicts", "Completions that need a person", |p| Some(p.conflicts as f64)),
     ("quarantined", "Items in quarantine", |p| Some(p.quarantined as f64)),
@@ -41,16 +41,13 @@ const PER_PROJECT: [PerProject; 9] = [
         Some(if matches!(p.state, State::Ok | State::Starting) { 1.0 } else { 0.0 })
     }),
     ("push_pending", "Completions that wait to be pushed", |p| Some(p.target.as_ref()?.pending as f64)),
-    ("push_oldest_pending_timestamp_seconds", "When the oldest of them was saved", |p| {
-        seconds(p.target.as_ref()?.oldest_pending_at)
-    }),
     ("last_successful_poll_timestamp_seconds", "The source's last good look", |p| {
         seconds(p.source.as_ref()?.poll.last_success_at)
     }),
 ];
 
 /// `GET /metrics`.
-pub(super) fn text(status: &Status, meters: &Meters) -> String {
+pub(super) fn text(status: &Status, meters: &Meters, now: UnixMillis) -> String {
     let mut registry = Registry::with_prefix("labelsyncd");
     let build = Family::<Labels, Value>::default();
     let revision = option_env!("LABELSYNC_REVISION").unwrap_or("unknown").to_owned();
@@ -68,6 +65,11 @@ pub(super) fn text(status: &Status, meters: &Meters) -> String {
         }
         registry.register(name, help, family);
     }
+    registry.register(
+        "push_oldest_pending_seconds",
+        "For how long the oldest completion waits to be pushed; 0: none waits",
+        oldest_pending(status, now),
+    );
     registry.register("held", "1: waits for lsctl accept, by reason", held(status));
     let objects = Family::<Labels, Value>::default();
     let skipped = Family::<Labels, Value>::default();
@@ -83,7 +85,7 @@ pub(super) fn text(status: &Status, meters: &Meters) -> String {
         }
     }
     registry.register("source_objects", "Objects in the last complete listing", objects);
-    registry.register("skipped_objects", "Objects left out, by reason", skipped);
+    registry.register("source_skipped_objects", "Objects that the last complete listing left out, by reason", skipped);
     meters.register(&mut registry);
     let mut out = String::new();
     // The names that every program has stand without our prefix. Writing to a String does not fail.
@@ -93,6 +95,16 @@ pub(super) fn text(status: &Status, meters: &Meters) -> String {
     let _encoded = encode_registry(&mut out, &whole);
     let _ended = encode_eof(&mut out);
     out
+}
+
+fn oldest_pending(status: &Status, now: UnixMillis) -> Family<Labels, Value> {
+    let oldest = Family::<Labels, Value>::default();
+    for project in &status.projects {
+        let Some(target) = &project.target else { continue };
+        let waits_ms = target.oldest_pending_at.map_or(0, |at| now.0.saturating_sub(at.0).max(0));
+        oldest.get_or_create(&of(project)).set(waits_ms as f64 / 1000.0);
+    }
+    oldest
 }
 
 fn held(status: &Status) -> Family<Labels, Value> {

@@ -12,7 +12,7 @@ use crate::control::api::{
 };
 use crate::control::{Actor, Control, EventFeed};
 use crate::events::{Happened, Level};
-use crate::names::{ProjectName, TaskId};
+use crate::names::{Key, ProjectName, TaskId};
 use crate::project::board::Board;
 use crate::project::error::CycleError;
 use crate::project::repair;
@@ -21,7 +21,7 @@ use crate::project::source_look::SourceSide;
 use crate::project::source_road::SourceRoad;
 use crate::project::wakes::{SourceWake, TargetWake};
 use crate::settings::show::diff;
-use crate::settings::{Overrides, Problem, SourcePatch, TargetPatch};
+use crate::settings::{Overrides, Problem, SourcePatch, TargetPatch, count};
 use crate::sync::completions::Resolution;
 
 /// How long a change waits for the look at what it will do; the change itself does not wait for more.
@@ -37,12 +37,14 @@ const KEYS_MAX: usize = 10_000;
 impl Control for Arc<Supervisor> {
     fn status(&self) -> Status {
         let projects: Vec<ProjectStatus> = self.projects().values().map(|running| running.board.status()).collect();
+        let current = self.current();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at: self.started_at,
             state_dir: self.state_dir.display().to_string(),
-            generation: self.current().generation,
+            generation: current.generation,
+            reload_refused: current.refused,
             projects,
         }
     }
@@ -56,8 +58,15 @@ impl Control for Arc<Supervisor> {
             State::Held => 4,
             State::Failed => 5,
         };
-        let projects = self.status().projects;
-        let state = projects.iter().map(|p| p.state).max_by_key(|state| rank(*state)).unwrap_or(State::Ok);
+        let Status { projects, reload_refused, .. } = self.status();
+        let refused = reload_refused.map(|refused| Reason {
+            code: "reload_refused".to_owned(),
+            message: format!("{} in the settings files: the old ones stay in force", count(&refused.problems)),
+            hint: "`labelsyncd --check` lists them; then `systemctl reload labelsyncd`".to_owned(),
+        });
+        let of_settings = refused.as_ref().map(|_| State::Degraded);
+        let states = projects.iter().map(|p| p.state).chain(of_settings);
+        let state = states.max_by_key(|state| rank(*state)).unwrap_or(State::Ok);
         let reasons = projects.into_iter().flat_map(|p| {
             let name = p.name;
             let holds = p.holds.into_iter().map(|hold| (hold.code, hold.message, hold.consequence));
@@ -69,11 +78,11 @@ impl Control for Arc<Supervisor> {
                 hint,
             })
         });
-        Health { state, reasons: reasons.collect() }
+        Health { state, reasons: refused.into_iter().chain(reasons).collect() }
     }
 
     fn metrics(&self) -> String {
-        super::metrics::text(&self.status(), self.events.meters())
+        super::metrics::text(&self.status(), self.events.meters(), self.clock.now())
     }
 
     fn accepting(&self, until: Instant) {
@@ -238,10 +247,11 @@ impl Control for Arc<Supervisor> {
             Keep::Remote => Resolution::Remote,
         };
         let prefix = running.in_force.borrow().target.as_ref().map(|side| side.prefix()).unwrap_or_default();
+        let start = prefix.clone();
         let (resolved, refused) = in_ledger(move || {
             let (mut resolved, mut refused) = (std::collections::BTreeSet::new(), Vec::new());
             for key in keys {
-                let id = TaskId::parse(&key).or_else(|| TaskId::parse(key.strip_prefix(&prefix)?));
+                let id = TaskId::parse(&key).or_else(|| TaskId::parse(key.strip_prefix(&start)?));
                 match id {
                     Some(id) if shared.ledger.resolve(id, resolution)? => {
                         resolved.insert(id);
@@ -260,10 +270,13 @@ impl Control for Arc<Supervisor> {
         .await?;
         let count = resolved.len() as u64;
         let word = if keep == Keep::Local { "local" } else { "remote" };
-        let text = format!("{count} conflicts: the {word} side is kept, the other goes to the state directory");
-        if count > 0 {
-            self.tell(project, Happened::new(Level::Notice, "resolved", text.clone()).actor(who(actor)));
+        let then = format!("the {word} side is kept, the other goes to the state directory");
+        for id in &resolved {
+            let happened = Happened::new(Level::Notice, "resolved", format!("completion {id}: {then}"));
+            let happened = happened.task(Some(*id)).key(&Key::new(format!("{prefix}{id}")));
+            self.tell(project, happened.actor(who(actor)));
         }
+        let text = format!("{count} conflicts: {then}");
         running.wakes.wake_target(TargetWake::Some(resolved));
         Ok(Done { message: text, count, refused })
     }
@@ -330,11 +343,8 @@ impl Control for Arc<Supervisor> {
                 hint,
             ));
         }
-        match self.reload_files().await {
-            Ok(text) => {
-                self.events.tell(None, Happened::new(Level::Notice, "reloaded", text.clone()).actor(who(actor)));
-                Ok(Done { message: text, count: 1, refused: Vec::new() })
-            }
+        match self.reload_files(Some(actor)).await {
+            Ok(text) => Ok(Done { message: text, count: 1, refused: Vec::new() }),
             Err(problems) => Err(invalid("the settings files have problems; nothing was changed", problems)),
         }
     }
@@ -381,10 +391,7 @@ impl Supervisor {
         if dry_run {
             return Ok(answer);
         }
-        self.overrides.save(project, &overrides).map_err(|error| {
-            let problem = error.problem();
-            Refusal::new("failed", format!("the change could not be kept: {}", problem.message), problem.remedy)
-        })?;
+        self.keep(project, &overrides)?;
         *self.settings() = next.clone();
         self.put_in_force(project, &running, &next);
         drop(one_change);
@@ -393,6 +400,17 @@ impl Supervisor {
             self.tell(project, Happened::new(Level::Notice, "settings_changed", text).actor(who(actor)));
         }
         Ok(answer)
+    }
+
+    /// Puts runtime changes on the disk.
+    fn keep(&self, project: &ProjectName, overrides: &Overrides) -> Result<(), Refusal> {
+        self.overrides.save(project, overrides).map_err(|error| {
+            if let Some(errno) = error.errno() {
+                self.events.meters().state_write_error(errno);
+            }
+            let problem = error.problem();
+            Refusal::new("failed", format!("the change could not be kept: {}", problem.message), problem.remedy)
+        })
     }
 
     async fn set_paused(&self, project: &ProjectName, paused: bool, actor: Actor) -> Result<Done, Refusal> {
@@ -405,10 +423,7 @@ impl Supervisor {
             return Ok(Done { message: format!("{project} was {word} already"), count: 0, refused: Vec::new() });
         }
         overrides.paused = paused;
-        self.overrides.save(project, overrides).map_err(|error| {
-            let problem = error.problem();
-            Refusal::new("failed", problem.message, problem.remedy)
-        })?;
+        self.keep(project, overrides)?;
         *self.settings() = next.clone();
         self.put_in_force(project, &running, &next);
         running.wakes.wake_source(SourceWake::Far);
@@ -480,6 +495,6 @@ fn check_count(keys: &[String]) -> Result<(), Refusal> {
     Err(Refusal::new("invalid", format!("more than {KEYS_MAX} keys in one request"), "name fewer, or none for all"))
 }
 
-fn who(actor: Actor) -> String {
+pub(super) fn who(actor: Actor) -> String {
     format!("uid={}", actor.uid)
 }

@@ -10,5 +10,6 @@ pub mod index;
 pub mod near;
 pub mod pace;
 pub mod pattern;
+pub mod repeats;
 pub mod select;
 pub mod source;

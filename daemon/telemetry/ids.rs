@@ -4,7 +4,7 @@
 //! Not here: the kinds themselves; whoever tells an event names its kind.
 
 /// In the order of the kinds.
-const IDS: [(&str, &str); 60] = [
+const IDS: [(&str, &str); 61] = [
     ("brought_in", "c3a2378adffa5703b85f5d334c45af45"),
     ("completion_adopted", "38564a2ec9095c9e9b9be69312aba4df"),
     ("completion_deleted", "d34cc72ca6e85caf88518e552058d0d3"),
@@ -12,6 +12,7 @@ const IDS: [(&str, &str); 60] = [
     ("conflict", "6075928e197f56a386378a4a3ae38731"),
     ("copied", "e2af75ea6a365a07aab9f265607b91a6"),
     ("copies_full", "e6b5379279b45d04b62062059103cb31"),
+    ("cycle_done", "c81b5fa481fd412491920c4af8353f96"),
     ("cycle_failed", "5d5bdde6b7d0592ea4d81f19b69fbc2b"),
     ("cycle_recovered", "195540b6c4b554a0abcf8474a758c6bb"),
     ("displaced_kept", "2a9c4ba47bb4512fa3a605c6f20a9760"),

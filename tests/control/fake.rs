@@ -202,6 +202,7 @@ impl Control for Fake {
             started_at: *self.started_at.lock().unwrap(),
             state_dir: "/var/lib/labelsyncd".into(),
             generation: 1,
+            reload_refused: None,
             projects,
         }
     }

@@ -83,6 +83,7 @@ pub fn l38_a_full_state_directory_heals() {
     // Annotators go on meanwhile.
     world.label(0, "dog");
     fails(&mut world, &["disk_full", "state_dir_error"]);
+    assert!(world.rig.metric("labelsyncd_state_write_errors_total{errno=\"ENOSPC\"}") > 0.5);
     empty(&state);
     world.goes_on();
 }
@@ -175,5 +176,7 @@ pub fn l48_an_overflow_loses_nothing() {
     for id in 0..20 {
         assert!(world.pushed_or_dead(id));
     }
+    assert!(world.rig.metric("labelsyncd_watch_overflows_total") > 0.5);
+    assert!(world.rig.metric("labelsyncd_rescans_total{cause=\"overflow\"}") > 0.5);
     world.goes_on();
 }

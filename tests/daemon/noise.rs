@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::rig::Rig;
+use crate::support::rig::{PATIENCE, Rig, until};
 
 /// More often than it may be said. Each takes two seconds: a failed look is waited for.
 const TIMES: usize = 5;
@@ -42,11 +42,20 @@ pub fn l92_an_error_that_repeats_is_logged_once() {
         let failed = told(&rig, "cycle_failed");
         assert_eq!(failed.len(), before.0 + 1, "{failed:#?}");
         assert_eq!(logged(&rig, "cycle_failed"), failed.len(), "{}", rig.log());
+        // A long outage is told again, at its 16th failure.
+        until("the 16th failure", PATIENCE, || {
+            rig.ok(&["sync", "cats"]);
+            (rig.status()[side]["poll"]["failures"].as_u64() >= Some(16)).then_some(())
+        });
+        let again = told(&rig, "cycle_failed");
+        assert_eq!(again.len(), before.0 + 2, "{again:#?}");
+        assert!(again[before.0 + 1].contains("(16 times by now)"), "{again:#?}");
+        assert!(rig.metric("labelsyncd_errors_total{code=\"bucket_missing\"}") > 15.0 * (round + 1) as f64);
         fs::rename(rig.path("away"), rig.path(bucket)).expect("moved back");
         rig.until_status("ok", |status| status["state"] == "ok");
         let recovered = told(&rig, "cycle_recovered");
         assert_eq!(recovered.len(), before.1 + 1, "{recovered:#?}");
-        assert!(recovered[round].contains("goes on after"), "{recovered:#?}");
+        assert!(recovered[round].contains("goes on; it failed"), "{recovered:#?}");
         assert!(rig.log().lines().count() < 20 * (round + 1), "nothing else is said either:\n{}", rig.log());
     }
 }

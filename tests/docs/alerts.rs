@@ -17,7 +17,7 @@ struct Scrape {
 
 impl Scrape {
     fn recorded() -> Self {
-        let sample = regex::Regex::new(r"^([a-z_]+)(?:\{(.*)\})? ([0-9.e+-]+)$").unwrap();
+        let sample = regex::Regex::new(r"^([a-z0-9_]+)(?:\{(.*)\})? ([0-9.e+-]+)$").unwrap();
         let label = regex::Regex::new(r#"([a-z_]+)="([^"]*)""#).unwrap();
         let of = |line: &str| {
             let found = sample.captures(line).unwrap_or_else(|| panic!("{line}"));
@@ -51,6 +51,11 @@ impl Scrape {
 
     fn later(&self, seconds: f64) -> Self {
         Self { at: self.at + seconds, ..self.clone() }
+    }
+
+    fn negated(&self) -> Self {
+        let samples = self.samples.iter().map(|(name, labels, value)| (name.clone(), labels.clone(), -value));
+        Self { at: self.at, samples: samples.collect() }
     }
 
     fn without(&self, name: &str) -> Self {
@@ -98,6 +103,11 @@ fn fires(expression: &str, scrapes: &[Scrape]) -> bool {
 
 fn holds(expression: &str, scrapes: &[Scrape]) -> Vec<Labels> {
     let now = scrapes.last().unwrap();
+    if let Some(inner) = expression.strip_prefix("abs(") {
+        let negative = now.negated();
+        let inner = inner.replacen(')', "", 1);
+        return [holds(&inner, scrapes), holds(&inner, &[negative])].concat();
+    }
     if let Some(inner) = expression.strip_prefix("absent(") {
         let none = Selector::parse(inner.trim_end_matches(')')).of(now).is_empty();
         return if none { vec![Labels::new()] } else { Vec::new() };
@@ -165,7 +175,12 @@ pub fn each_fires_in_its_situation_and_no_other() {
         ("LabelsyncConflict", then(quiet.with(1.0, "labelsyncd_conflicts", &cats, 2.0))),
         ("LabelsyncAuthError", vec![error("auth_error", 1.0), error("auth_error", 4.0)]),
         ("LabelsyncDiskFull", then(quiet.with(1.0, "labelsyncd_disk_full", &cats, 1.0))),
-        ("LabelsyncStateWriteErrors", vec![error("state_dir_error", 1.0), error("state_dir_error", 2.0)]),
+        (
+            "LabelsyncStateWriteErrors",
+            then(quiet.with(1.0, "labelsyncd_state_write_errors_total", &[("errno", "ENOSPC")], 1.0)),
+        ),
+        ("LabelsyncLedgerUnusable", vec![error("ledger_damaged", 1.0), error("ledger_damaged", 2.0)]),
+        ("LabelsyncClockSkew", then(quiet.with(1.0, "labelsyncd_clock_skew_seconds", &[], -400.0))),
         (
             "LabelsyncSettingsRefused",
             then(quiet.with(1.0, "labelsyncd_config_reloads_total", &[("result", "error")], 1.0)),
@@ -173,12 +188,11 @@ pub fn each_fires_in_its_situation_and_no_other() {
         ("LabelsyncNothingSelected", then(quiet.with(1.0, "labelsyncd_source_objects", &[("state", "selected")], 0.0))),
         ("LabelsyncQuarantineGrows", then(quiet.with(1.0, "labelsyncd_quarantined", &cats, 1.0))),
     ]);
-    let oldest = quiet.at - 1_000.0;
-    let waiting = quiet.with(1.0, "labelsyncd_push_oldest_pending_timestamp_seconds", &cats, oldest);
+    let waiting = quiet.with(1.0, "labelsyncd_push_oldest_pending_seconds", &cats, 1_000.0);
     situations.insert("LabelsyncPushBacklog", then(waiting));
     let reason = [("project", "cats"), ("reason", "regex_limit")];
-    let few = quiet.with(1.0, "labelsyncd_skipped_objects", &reason, 1.0);
-    let more = quiet.with(2.0, "labelsyncd_skipped_objects", &reason, 5.0);
+    let few = quiet.with(1.0, "labelsyncd_skipped_objects_total", &reason, 1.0);
+    let more = quiet.with(2.0, "labelsyncd_skipped_objects_total", &reason, 5.0);
     situations.insert("LabelsyncSkippedGrows", vec![few, more]);
 
     assert_eq!(situations.keys().copied().collect::<Vec<_>>(), rules.keys().collect::<Vec<_>>());
@@ -197,13 +211,50 @@ pub fn the_guide_explains_each() {
     assert_eq!(explained, rules.keys().map(String::as_str).collect());
 }
 
+/// The guide's table has every metric that there is, with its labels, and no other.
+pub fn the_guide_names_every_metric() {
+    let guide = text("docs/operations.md");
+    let named = regex::Regex::new(r"`((?:labelsyncd|process)_[a-z0-9_]+)(?:\{([a-z,]+)\})?`").unwrap();
+    let rows = guide.lines().filter(|line| line.starts_with("| `labelsyncd_") || line.starts_with("| `process_"));
+    let first = rows.map(|row| row.split(" | ").next().unwrap());
+    let of_row = |row: &str| -> Vec<String> {
+        let labels = |labels: Option<regex::Match<'_>>| labels.map_or(String::new(), |labels| labels.as_str().into());
+        named.captures_iter(row).map(|found| format!("{}{{{}}}", &found[1], labels(found.get(2)))).collect()
+    };
+    let said: BTreeSet<String> = first.flat_map(of_row).collect();
+    let family = |name: &str| {
+        let name = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        name.replace("_local_", "_s3_")
+    };
+    let there = Scrape::recorded().samples.into_iter().map(|(name, mut labels, _)| {
+        labels.remove("le");
+        let names: Vec<&str> = labels.keys().map(String::as_str).collect();
+        format!("{}{{{}}}", family(&name), names.join(","))
+    });
+    let mut there: BTreeSet<String> = there.collect();
+    // Only servers tell their time.
+    there.insert("labelsyncd_clock_skew_seconds{}".to_owned());
+    let sorted = |name: &String| {
+        let (name, labels) = name.split_once('{').unwrap();
+        let labels: BTreeSet<&str> = labels.trim_end_matches('}').split(',').collect();
+        format!("{name}{labels:?}")
+    };
+    assert_eq!(said.iter().map(sorted).collect::<Vec<_>>(), there.iter().map(sorted).collect::<Vec<_>>());
+}
+
 pub fn the_dashboard_asks_for_metrics_that_are_there() {
     let dashboard: serde_json::Value = serde_json::from_str(&text("systemd/grafana-dashboard.json")).unwrap();
     let recorded = Scrape::recorded();
-    let mut names: BTreeSet<&str> = recorded.samples.iter().map(|(name, ..)| name.as_str()).collect();
-    // There only while something waits.
-    names.insert("labelsyncd_push_oldest_pending_timestamp_seconds");
-    let metric = regex::Regex::new(r"\b(labelsyncd|process)_[a-z_]+").unwrap();
+    let mut names: BTreeSet<String> = recorded.samples.iter().map(|(name, ..)| name.clone()).collect();
+    // The recording daemon had directories for buckets; every kind of store has the same families.
+    let of_local: Vec<String> = names.iter().filter(|name| name.starts_with("labelsyncd_local_")).cloned().collect();
+    assert!(of_local.len() >= 3, "{of_local:?}");
+    for kind in ["s3", "gcs"] {
+        names.extend(of_local.iter().map(|name| name.replace("_local_", &format!("_{kind}_"))));
+    }
+    // Only servers tell their time.
+    names.insert("labelsyncd_clock_skew_seconds".to_owned());
+    let metric = regex::Regex::new(r"\b(labelsyncd|process)_[a-z0-9_]+").unwrap();
     let mut asked = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         assert!(panel["title"].as_str().is_some_and(|title| !title.is_empty()));
@@ -212,7 +263,7 @@ pub fn the_dashboard_asks_for_metrics_that_are_there() {
             let found: Vec<_> = metric.find_iter(expression).map(|found| found.as_str().to_owned()).collect();
             assert!(!found.is_empty(), "{expression}");
             for name in found {
-                assert!(names.contains(name.as_str()), "{expression}: there is no {name}");
+                assert!(names.contains(&name), "{expression}: there is no {name}");
                 asked.insert(name);
             }
         }

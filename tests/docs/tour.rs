@@ -164,6 +164,7 @@ fn status() -> Status {
         started_at: UnixMillis(STARTED),
         state_dir: "/var/lib/labelsyncd".into(),
         generation: 1,
+        reload_refused: None,
         projects: vec![cats],
     }
 }

@@ -38,7 +38,7 @@ pub fn names() {
 
 pub fn restarts() {
     assert_eq!(values(SERVICE, "RestartPreventExitStatus"), ["73 78"]);
-    assert_eq!(values(SERVICE, "ExecReload"), ["kill -HUP $MAINPID"]);
+    assert_eq!(values(SERVICE, "ExecReload"), ["+/usr/bin/lsctl reload"]);
     assert_eq!(values(SERVICE, "PrivateUsers"), ["no"]);
     // A watchdog that nobody feeds kills; whoever feeds it sets it.
     let fed = text("daemon/main.rs").to_lowercase().contains("watchdog");
@@ -49,6 +49,7 @@ pub fn restarts() {
 fn copied() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let service = text(SERVICE).replace("/usr/bin/labelsyncd", env!("CARGO_BIN_EXE_labelsyncd"));
+    let service = service.replace("/usr/bin/lsctl", env!("CARGO_BIN_EXE_lsctl"));
     std::fs::write(dir.path().join("labelsyncd.service"), service).unwrap();
     std::fs::write(dir.path().join("labelsyncd.socket"), text(SOCKET)).unwrap();
     dir

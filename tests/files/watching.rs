@@ -48,7 +48,7 @@ async fn watching(path: &Path) -> Watcher {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(watcher.take().everything, "the first look is at everything");
+    assert!(watcher.take().everything.is_some(), "the first look is at everything");
     watcher
 }
 
@@ -88,7 +88,7 @@ fn hints_name_what_changed() {
         fs::remove_file(at("completions/7.json")).unwrap();
         assert_eq!(told(&watcher).await, Hints { completions: ids(&[7]), ..Hints::default() });
         fs::write(at("labelsync.json"), "{}").unwrap();
-        assert!(told(&watcher).await.everything);
+        assert!(told(&watcher).await.everything.is_some());
         fs::write(at("source.json"), "{}").unwrap();
         assert_eq!(told(&watcher).await, Hints { map: true, ..Hints::default() });
         fs::write(at("target.json"), "{}").unwrap();
@@ -123,7 +123,7 @@ fn hints_are_bounded() {
             fs::write(temp.path().join(format!("completions/{id}.json")), "").unwrap();
         }
         let hints = told(&watcher).await;
-        assert!(hints.everything && hints.completions.is_empty());
+        assert!(hints.everything.is_some() && hints.completions.is_empty());
     });
 }
 
@@ -145,7 +145,7 @@ fn directories_made_anew_are_watched() {
                 _ => fs::remove_dir_all(&path).unwrap(),
             }
             make();
-            assert!(told(&watcher).await.everything, "round {round}");
+            assert!(told(&watcher).await.everything.is_some(), "round {round}");
             tokio::time::sleep(Duration::from_millis(500)).await;
             watcher.take();
             assert_eq!(watcher.mode(), Mode::Inotify, "round {round}");
@@ -164,7 +164,7 @@ fn a_missing_project_is_awaited() {
         assert_eq!(watcher.mode(), Mode::Polling(PollReason::DirectoryMissing));
         watcher.take();
         fs::create_dir(&path).unwrap();
-        assert!(told(&watcher).await.everything);
+        assert!(told(&watcher).await.everything.is_some());
         tokio::time::sleep(Duration::from_millis(400)).await;
         assert_eq!(watcher.mode(), Mode::Inotify);
         watcher.take();

@@ -291,6 +291,13 @@ impl Rig {
         self.lsctl(&["sync", "cats", "--wait"]).code
     }
 
+    /// The value of a metric: the sum of its series that begin so.
+    pub fn metric(&self, start: &str) -> f64 {
+        let text = self.ok(&["metrics"]);
+        let values = text.lines().filter(|line| line.starts_with(start));
+        values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
     /// What the daemon said so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()

@@ -87,6 +87,23 @@ pub fn l71_the_journal_finds_what_it_should_with_hostile_keys(inside: SystemBox)
     assert_eq!(changed.len(), 1, "{changed:?}");
     assert_eq!(changed[0]["PRIORITY"], "5", "settings are notices");
 
+    // How long a push and a complete look took.
+    let bytes = inside.label(0, "cat");
+    inside.until_pushed(0, &bytes);
+    for (matches, fields) in [
+        ("LABELSYNC_OP=pushed", &["PROJECT", "BUCKET", "KEY", "TASK", "DURATION_USEC"][..]),
+        ("LABELSYNC_OP=task_added", &["PROJECT", "BUCKET", "KEY", "TASK"]),
+        ("LABELSYNC_OP=cycle_done", &["PROJECT", "BUCKET", "DURATION_USEC"]),
+        ("LABELSYNC_OP=settings_changed", &["PROJECT", "ACTOR"]),
+    ] {
+        let entry = until(matches, PATIENCE, || inside.journal(matches).pop());
+        for field in fields {
+            assert!(!text(&entry[format!("LABELSYNC_{field}")]).is_empty(), "{matches}: no {field} in {entry:#}");
+        }
+        let took = text(&entry["LABELSYNC_DURATION_USEC"]);
+        assert!(!fields.contains(&"DURATION_USEC") || took.parse::<u64>().is_ok_and(|usec| usec > 0), "{took}");
+    }
+
     // An error, by its code.
     inside.ok("mv /srv/in /srv/away");
     until("the error", PATIENCE, || (inside.status()["state"] == "degraded").then_some(()));
@@ -94,6 +111,10 @@ pub fn l71_the_journal_finds_what_it_should_with_hostile_keys(inside: SystemBox)
     let failed = inside.journal(&format!("LABELSYNC_ERROR={code}"));
     assert_eq!(failed.len(), 1, "told once, then counted: {failed:?}");
     assert_eq!(failed[0]["PRIORITY"], "4");
+    assert_eq!((&failed[0]["LABELSYNC_OP"], &failed[0]["LABELSYNC_PROJECT"]), (&"cycle_failed".into(), &"cats".into()));
+    for field in ["LABELSYNC_BUCKET", "LABELSYNC_DURATION_USEC"] {
+        assert!(failed[0][field].is_string(), "{field}: {failed:?}");
+    }
 }
 
 /// A field as text: journalctl gives what is not printable as a list of bytes.

@@ -201,21 +201,45 @@ pub fn l84_a_reload_takes_good_settings_and_keeps_the_old_ones_over_bad(inside: 
     inside.start();
     inside.until_tasks(2);
     let settings = "/etc/labelsyncd/conf.d/cats.toml";
-    inside.ok(&format!("sed -i \"s/^regex = .*/regex = '.*png'/\" {settings} && systemctl reload labelsyncd"));
-    // systemd 252 may take the reload for done before the signal has arrived.
-    let says = |text: &str| until(text, PATIENCE, || inside.show("StatusText").contains(text).then_some(()));
-    says("1 changed");
-    inside.until_tasks(1);
     let pid = inside.show("MainPID");
+    let set = |regex: &str| inside.ok(&format!("sed -i \"s/^regex = .*/regex = '{regex}'/\" {settings}"));
+    let said = || (inside.show("ActiveState"), inside.show("StatusText"));
+    let done = ("active".to_owned(), "settings read again: projects: 0 started, 0 stopped, 1 changed".to_owned());
+    // It is done when `systemctl reload` has ended, each time: nothing is waited for here.
+    for regex in [".*png", ".*jpg", ".*png"] {
+        set(regex);
+        inside.ok("systemctl reload labelsyncd");
+        assert_eq!(said(), done, "{regex}");
+        assert!(inside.ok("lsctl show cats").contains(regex), "{regex} is in force");
+    }
+    inside.until_tasks(1);
 
-    inside.ok(&format!("sed -i \"s/^regex = .*/regex = '('/\" {settings} && systemctl reload labelsyncd"));
-    says("the old ones stay in force");
+    set("(");
+    let refused = inside.run("systemctl reload labelsyncd");
+    assert_ne!(refused.code, 0, "whoever reloads is told: {}", inside.log());
+    assert_eq!(said(), ("active".to_owned(), "1 problem in the settings: the old ones stay in force".to_owned()));
     assert_eq!(inside.show("MainPID"), pid);
-    let refused = inside.journal("-u labelsyncd LABELSYNC_ERROR=invalid_settings");
-    assert_eq!(refused.len(), 1, "{refused:?}");
-    assert!(refused[0]["MESSAGE"].as_str().is_some_and(|text| text.contains("projects.cats.source.regex")));
+    let logged = inside.journal("-u labelsyncd LABELSYNC_ERROR=invalid_settings");
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    assert!(logged[0]["MESSAGE"].as_str().is_some_and(|text| text.contains("projects.cats.source.regex")));
+    assert_eq!(logged[0]["LABELSYNC_ACTOR"], "uid=0");
+    assert_eq!(logged[0]["LABELSYNC_OP"], "reload_refused");
+    // `systemctl status` shows it too.
+    let shown = inside.run("systemctl status labelsyncd --no-pager -l").out;
+    assert!(shown.contains("projects.cats.source.regex"), "{shown}");
+    // So does lsctl, until they are put right.
+    let shown = inside.ok("lsctl status");
+    assert!(shown.contains("settings: refused") && shown.contains("projects.cats.source.regex"), "{shown}");
+    assert_eq!(inside.run("lsctl health").code, 1);
     inside.put("c.png");
     inside.until_tasks(2);
+
+    // The signal does the same.
+    set(".*");
+    inside.ok(&format!("kill -HUP {pid}"));
+    until("the signal is heard", PATIENCE, || (said() == done).then_some(()));
+    inside.until_tasks(3);
+    assert!(!inside.ok("lsctl status").contains("refused"));
 }
 
 pub fn l85_what_a_restart_cannot_mend_does_not_loop(inside: SystemBox) {

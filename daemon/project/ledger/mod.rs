@@ -23,6 +23,7 @@ pub use self::repair::{Rebuilding, StandingTask};
 pub use self::rows::{Moved, NearChange, PendingTask, StoredTask};
 pub use self::tasks::TaskCounts;
 use crate::clock::UnixMillis;
+use crate::meters::errno;
 
 /// The ledger of one project.
 #[derive(Debug)]
@@ -106,6 +107,15 @@ impl LedgerError {
         }
     }
 
+    /// The system's error behind it, by its name; `None`: the system had no part in it.
+    pub fn errno(&self) -> Option<&'static str> {
+        match self {
+            Self::File { source, .. } => errno(source),
+            Self::Sqlite { source, .. } => sqlite_errno(source),
+            Self::Newer { .. } | Self::Missing { .. } | Self::Damaged { .. } | Self::Broken { .. } => None,
+        }
+    }
+
     /// Whether a repair is what it needs.
     pub fn is_repairable(&self) -> bool {
         matches!(self.code(), "ledger_damaged" | "ledger_missing")
@@ -123,6 +133,18 @@ impl LedgerError {
             "invariant_broken" => "this is a fault of labelsync: keep the ledger and the log, and report it",
             _ => "check the state directory's disk and permissions; labelsync tries again",
         }
+    }
+}
+
+/// What SQLite makes of the system's error, as the system calls it.
+pub(super) fn sqlite_errno(error: &rusqlite::Error) -> Option<&'static str> {
+    match error.sqlite_error_code()? {
+        rusqlite::ErrorCode::DiskFull => Some("ENOSPC"),
+        rusqlite::ErrorCode::ReadOnly => Some("EROFS"),
+        rusqlite::ErrorCode::PermissionDenied => Some("EACCES"),
+        rusqlite::ErrorCode::SystemIoFailure => Some("EIO"),
+        rusqlite::ErrorCode::CannotOpen => Some("other"),
+        _ => None,
     }
 }
 

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::super::StoreErrorKind as Kind;
 use super::super::asked::{Asked, SILENT};
+use super::super::skew::ahead_of;
 use super::{SILENCE, STEP_MAX, Step};
-use crate::clock::{Clock, SystemClock};
 
 /// S3 refuses requests of a clock that is further off.
 pub(super) const SKEW_S3: Duration = Duration::from_secs(15 * 60);
@@ -95,9 +95,9 @@ async fn name(url: &Url) -> Step {
 }
 
 fn clock(date: Option<&str>, skew_max: Duration) -> Step {
-    let then = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp().as_second());
-    let Some(then) = then else { return Step::ok("clock", "the server does not tell its time") };
-    let off = SystemClock.now().0 / 1000 - then;
+    let Some(off) = date.and_then(ahead_of) else {
+        return Step::ok("clock", "the server does not tell its time");
+    };
     let word = if off > 0 { "ahead of" } else { "behind" };
     let seen = format!("this machine's clock is {} s {word} the server's", off.unsigned_abs());
     let remedy = "set this machine's clock (`timedatectl set-ntp true`), or the server's";
@@ -112,6 +112,7 @@ fn clock(date: Option<&str>, skew_max: Duration) -> Step {
 mod tests {
     use super::super::Outcome;
     use super::*;
+    use crate::clock::{Clock, SystemClock};
 
     #[test]
     fn l47_a_clock_that_is_off_is_said_before_it_hurts() {

@@ -4,6 +4,7 @@
 //! Not here: requests and what their answers mean.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
@@ -21,8 +22,10 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
 
+use super::super::skew::Skew;
 use super::super::{StoreError, StoreErrorKind};
 use super::credentials::Fresh;
+use super::date::DateSeen;
 use super::owner::ExpectedOwner;
 use crate::settings::S3Settings;
 
@@ -89,10 +92,12 @@ impl S3Limits {
 }
 
 /// A client for this bucket; credentials are looked up at the first request. `found`: the region that the bucket named.
+/// `skew`: is told what answers say of the time.
 pub(super) async fn build(
     settings: &S3Settings,
     limits: &S3Limits,
     found: Option<String>,
+    skew: &Arc<Skew>,
 ) -> Result<Client, StoreError> {
     let http = http_client(settings.endpoint.as_deref());
     let region = match found {
@@ -116,7 +121,8 @@ pub(super) async fn build(
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .response_checksum_validation(ResponseChecksumValidation::WhenSupported)
-        .force_path_style(settings.path_style);
+        .force_path_style(settings.path_style)
+        .interceptor(DateSeen(skew.clone()));
     if let Some(owner) = &settings.expected_bucket_owner {
         config = config.interceptor(ExpectedOwner(owner.clone()));
     }
