@@ -85,6 +85,11 @@ fn main() -> ExitCode {
         ] {
             trials.test_unless(name, no_mounts, body);
         }
+        trials.test_unless(
+            "l38_a_state_directory_that_refuses_writes_heals",
+            kill::no_strace,
+            disk::l38_a_state_directory_that_refuses_writes_heals,
+        );
         trials.test_unless("l38_no_descriptors_heal", disk::no_prlimit, disk::l38_no_descriptors_heal);
         trials.test_unless("l49_without_any_watch_it_polls", disk::no_limits, disk::l49_without_any_watch_it_polls);
         trials.test_unless(

@@ -68,6 +68,7 @@ fn main() -> ExitCode {
             guards::l03_a_mass_deletion_of_completions_is_held,
             guards::l08_without_its_directory_no_completion_counts_as_deleted,
             guards::l07_a_bucket_replaced_by_another_of_its_name_gets_nothing,
+            guards::l11_of_two_daemons_on_one_target_prefix_one_is_held,
             guards::l15_a_hundred_syncs_at_once_give_each_object_one_id,
             guards::c05_ids_that_the_target_holds_completions_for_are_not_given,
             guards::l10_one_bucket_for_both_directions_feeds_nothing_back,

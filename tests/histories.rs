@@ -17,6 +17,8 @@ mod mortal;
 mod ops;
 #[path = "histories/regressions.rs"]
 mod regressions;
+#[path = "histories/rivals.rs"]
+mod rivals;
 #[path = "histories/world.rs"]
 mod world;
 
@@ -82,6 +84,18 @@ fn kind(why: &str) -> String {
     let line = why.lines().next().unwrap_or("");
     let words = line.split(": ").skip(1).flat_map(|part| part.split(' '));
     words.filter(|word| word.bytes().all(|b| b.is_ascii_lowercase())).collect()
+}
+
+/// Promises 11, 43: while the daemon lives and while it is dead; also where the target ignores preconditions.
+#[test]
+fn l11_l43_another_daemon_is_refused_or_held() {
+    use mortal::Side::Source as Near;
+    use ops::Op::{Crash, Label, List, Put, Restart, Rival, Second, Source, Target};
+    let ops = [Second, Rival, Put(0, 0), Source(true), List, Label(0, 0), Target(1), Rival, Second, Label(0, 1)];
+    let dies = [Target(1), Rival, Crash(Near, 1), Source(true), Second, Rival, Restart, Second, Rival, Target(1)];
+    for preconditions in [true, false] {
+        assert_eq!(run_on(true, &[ops, dies].concat(), preconditions), Ok(()), "preconditions: {preconditions}");
+    }
 }
 
 /// Nobody else writes in the moment between a look and a write here; more cannot be had of such a store.

@@ -3,6 +3,8 @@
 //! Promise: one contract for every kind: memory, directory, S3 on moto, S3 on SeaweedFS, GCS on fake-gcs-server.
 //! Not here: whole projects.
 
+#[path = "stores/careless.rs"]
+mod careless;
 #[path = "stores/clocks.rs"]
 mod clocks;
 #[path = "stores/contract.rs"]
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         );
         s3::add(trials);
         errors::add(trials);
+        careless::add(trials);
         regions::add(trials);
         clocks::add(trials);
         gcs::add(trials);

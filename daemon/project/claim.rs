@@ -7,7 +7,7 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::names::Key;
+use crate::names::{ETag, Key};
 use crate::store::{Precondition, Store, StoreError, StoreErrorKind};
 use crate::sync::select::MARKS_PREFIX;
 
@@ -53,28 +53,54 @@ pub fn mark_key(prefix: &str) -> Key {
     Key::new(format!("{MARKS_PREFIX}owner/{name}"))
 }
 
-/// Claims the prefix, or finds whose it is. `take`: also from another owner (the operator accepted).
-pub async fn claim(store: &dyn Store, prefix: &str, me: &Owner, take: bool) -> Result<Claim, StoreError> {
-    let key = mark_key(prefix);
-    let body = Bytes::from(serde_json::to_vec(me).expect("an owner is plain text"));
-    let first = store.put(&key, body.clone(), &Precondition::Absent).await;
-    match first {
-        Ok(_) | Err(StoreError { kind: StoreErrorKind::PreconditionFailed | StoreErrorKind::OutcomeUnknown, .. }) => {}
-        Err(error) if error.kind == StoreErrorKind::AccessDenied => return Ok(Claim::Unmarked(error)),
+/// Whose mark stands at the prefix, and its version; `None`: there is none.
+pub async fn marked(store: &dyn Store, prefix: &str) -> Result<Option<(Owner, ETag)>, StoreError> {
+    let found = match store.get(&mark_key(prefix), MARK_MAX_BYTES).await {
+        Ok(found) => found,
+        Err(error) if error.kind == StoreErrorKind::ObjectMissing => return Ok(None),
         Err(error) => return Err(error),
-    }
-    let found = store.get(&key, MARK_MAX_BYTES).await?;
-    let owner: Option<Owner> = serde_json::from_slice(&found.bytes).ok();
-    let owner = owner.unwrap_or_else(|| Owner {
+    };
+    let owner = serde_json::from_slice(&found.bytes).unwrap_or_else(|_| Owner {
         project: String::new(),
         installation: String::new(),
         name: "an unreadable mark".to_owned(),
     });
+    Ok(Some((owner, found.etag)))
+}
+
+/// Claims the prefix, or finds whose it is. `take`: also from another owner (the operator accepted).
+///
+/// It is looked at before it is marked: a store that ignores preconditions would write over another's mark.
+pub async fn claim(store: &dyn Store, prefix: &str, me: &Owner, take: bool) -> Result<Claim, StoreError> {
+    let key = mark_key(prefix);
+    let body = Bytes::from(serde_json::to_vec(me).expect("an owner is plain text"));
+    let there = match marked(store, prefix).await {
+        // Without the right to list, what is not there is denied.
+        Err(error) if error.kind == StoreErrorKind::AccessDenied => None,
+        there => there?,
+    };
+    let there = match there {
+        Some(there) => Some(there),
+        None => {
+            match store.put(&key, body.clone(), &Precondition::Absent).await {
+                Ok(_)
+                | Err(StoreError {
+                    kind: StoreErrorKind::PreconditionFailed | StoreErrorKind::OutcomeUnknown, ..
+                }) => {}
+                Err(error) if error.kind == StoreErrorKind::AccessDenied => return Ok(Claim::Unmarked(error)),
+                Err(error) => return Err(error),
+            }
+            marked(store, prefix).await?
+        }
+    };
+    let Some((owner, etag)) = there else {
+        return Err(StoreError::new(StoreErrorKind::ObjectMissing, "read", store.url(&key), "it was just written"));
+    };
     if !owner.is(me) {
         if !take {
             return Ok(Claim::Foreign(owner));
         }
-        store.put(&key, body.clone(), &Precondition::Matches(found.etag)).await?;
+        store.put(&key, body.clone(), &Precondition::Matches(etag)).await?;
     }
     // The mark is there: a store that honours preconditions refuses to make it again.
     let preconditions = match store.put(&key, body, &Precondition::Absent).await {

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::board::standing;
-use super::claim::{Claim, Owner, claim, mark_key};
+use super::claim::{Claim, Owner, claim, mark_key, marked};
 use super::error::{CycleError, blocking};
 use super::ledger::HoldRow;
 use super::target_look::TargetLooked;
@@ -69,20 +69,28 @@ impl TargetRoad {
         if claimed && !due {
             return Ok(true);
         }
-        let ledger = self.shared.ledger.clone();
-        let (holds, project) = blocking(move || Ok((ledger.holds()?, ledger.meta("project")?))).await?;
-        let replaced = self.replaced(side, &holds).await?;
-        self.mark_seen = Some(Instant::now());
-        if replaced {
-            self.claimed = None;
-            return Ok(false);
-        }
-        if claimed {
-            return Ok(true);
-        }
+        let (ledger, marked_at) = (self.shared.ledger.clone(), side.place());
+        let (holds, project, was_marked) =
+            blocking(move || Ok((ledger.holds()?, ledger.meta("project")?, ledger.is_target_marked(&marked_at)?)))
+                .await?;
         let mut me = side.owner.clone();
         // The project's UUID, which stays the same when its directory moves.
         me.project = project.unwrap_or(me.project);
+        let mut still_ours = claimed;
+        if was_marked {
+            let there = marked(&*side.store, &place.1).await?;
+            if self.is_replaced(side, there.is_none(), &holds).await? {
+                self.claimed = None;
+                return Ok(false);
+            }
+            // Two that marked it at once, at a store that ignores preconditions: the last one has it.
+            still_ours &= there.is_some_and(|(owner, _)| owner.is(&me));
+        }
+        self.mark_seen = Some(Instant::now());
+        if still_ours {
+            return Ok(true);
+        }
+        self.claimed = None;
         let accepted = holds.iter().find(|hold| hold.code == "target_owned" && hold.accepted);
         let mut found = claim(&*side.store, &place.1, &me, false).await?;
         if let (Claim::Foreign(owner), Some(hold)) = (&found, accepted)
@@ -114,14 +122,9 @@ impl TargetRoad {
         Ok(true)
     }
 
-    /// Whether the mark that was made there is gone: the bucket was emptied, or is another one of the same name, and
-    /// what was in step says nothing of it (promise 7). Held until the operator says that it is the one.
-    async fn replaced(&mut self, side: &TargetSide, holds: &[HoldRow]) -> Result<bool, CycleError> {
-        let (ledger, place) = (self.shared.ledger.clone(), side.place());
-        if !blocking(move || Ok(ledger.is_target_marked(&place)?)).await? {
-            return Ok(false);
-        }
-        let gone = side.store.head(&mark_key(&side.prefix())).await?.is_none();
+    /// Whether nothing may be done as the mark that was made there is gone: the bucket was emptied, or is another one of
+    /// the same name, and what was in step says nothing of it (promise 7). Held until the operator says that it is the one.
+    async fn is_replaced(&mut self, side: &TargetSide, gone: bool, holds: &[HoldRow]) -> Result<bool, CycleError> {
         let row = gone.then(|| replaced_hold(side, self.shared.now()));
         let accepted = row.as_ref().is_some_and(|row| holds.iter().any(|hold| hold.id == row.id && hold.accepted));
         let (ledger, recorded) = (self.shared.ledger.clone(), row.clone().filter(|_| !accepted));

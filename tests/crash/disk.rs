@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::rig::{Rig, find_code};
 use crate::world::World;
@@ -95,6 +95,30 @@ pub fn l38_a_full_project_heals() {
         fill(&project, sizes);
         fails(&mut world, &["disk_full"]);
         empty(&project);
+        world.goes_on();
+    }
+}
+
+/// A file system that its errors have made read-only, a quota, a disk that fails: the ledger's files are open all the while.
+pub fn l38_a_state_directory_that_refuses_writes_heals() {
+    for errno in ["EROFS", "EDQUOT", "EIO"] {
+        let mut world = World::new();
+        world.put("a.json");
+        world.rig.start();
+        assert!(world.tasks_or_dead(1));
+        let refuses = format!("inject=pwrite64,ftruncate,fsync,fdatasync:error={errno}");
+        let pid = world.rig.pid().as_raw_nonzero().to_string();
+        let mut words = vec!["-f", "-qq", "-o", "/dev/null", "-e", &refuses, "-p", &pid];
+        let ledgers = std::fs::read_dir(world.rig.path("state/ledgers")).expect("read");
+        let files: Vec<String> = ledgers.map(|entry| text(&entry.expect("read").path())).collect();
+        words.extend(files.iter().flat_map(|file| ["-P", file]));
+        let mut strace = Command::new("strace").args(words).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_secs(1));
+        world.label(0, "dog");
+        fails(&mut world, &["ledger_error", "read_only", "disk_full"]);
+        // It lets go of the daemon, which goes on as if nothing had been.
+        kill_process(Pid::from_child(&strace), Signal::TERM).expect("sent");
+        strace.wait().expect("it ended");
         world.goes_on();
     }
 }

@@ -296,6 +296,34 @@ pub fn l07_a_bucket_replaced_by_another_of_its_name_gets_nothing() {
     rig.until_pushed(0, &saved);
 }
 
+/// Two machines, each with a project of its own, and one target that both name.
+pub fn l11_of_two_daemons_on_one_target_prefix_one_is_held() {
+    let mut first = with_objects(1, "");
+    let saved = first.label(0, "cat");
+    first.until_pushed(0, &saved);
+    let mut second = Rig::new();
+    second.project("cats", IMAGE_CONFIG);
+    let out = |rig: &Rig| rig.path("out").display().to_string();
+    second.settings(&second.local_project("cats", ".*").replace(&out(&second), &out(&first)));
+    write(&second.path("cats/tasks.json"), r#"{"0": {"id": 0, "data": {"image": "http://x/other.png"}}}"#);
+    second.start();
+    let held = second.until_code("target_owned");
+    assert_eq!(second.status()["state"], "held");
+    let others = second.label(0, "dog");
+    std::thread::sleep(A_WHILE / 2);
+    first.until_pushed(0, &saved);
+    let completions = names(&second.path("cats/completions"));
+    assert_eq!(completions, ["0.json"], "nothing is brought in either");
+    // The operator says that it is the second one's: then the first one is held.
+    second.ok(&["accept", "cats", held["id"].as_str().expect("an id")]);
+    let object = first.path("out/done/0");
+    second.until_status("a dispute about the object of the first one", |status| status["conflicts"] == 1);
+    assert_eq!(std::fs::read(&object).expect("read"), saved, "{}", String::from_utf8_lossy(&others));
+    first.stop();
+    first.start();
+    first.until_code("target_owned");
+}
+
 pub fn l15_a_hundred_syncs_at_once_give_each_object_one_id() {
     let rig = with_objects(3, "");
     std::thread::scope(|scope| {

@@ -39,6 +39,9 @@ pub enum Op {
     /// The daemon dies in the nth gap from now.
     Crash(Side, u8),
     Restart,
+    /// A second daemon is started on the project; another project's daemon, on the target.
+    Second,
+    Rival,
     /// Faults of the buckets.
     SourcePageFails(u8),
     SourceReadFails(u8),
@@ -99,7 +102,7 @@ impl Random {
     }
 
     fn op(&mut self) -> Op {
-        match self.below(100) {
+        match self.below(102) {
             0..12 => Op::Put(self.byte(6), self.byte(12)),
             12..16 => Op::Remove(self.byte(6)),
             16..23 => Op::List,
@@ -129,7 +132,9 @@ impl Random {
             94 | 95 => Op::PutLost(1 + self.byte(3)),
             96 => Op::PutFails(1 + self.byte(3)),
             97 | 98 => Op::Meanwhile(self.when(), self.act()),
-            _ => Op::MeanwhileLabel(self.when()),
+            99 => Op::MeanwhileLabel(self.when()),
+            100 => Op::Second,
+            _ => Op::Rival,
         }
     }
 }

@@ -14,11 +14,13 @@ use labelsync::clock::{Clock, UnixMillis};
 use labelsync::events::EventLog;
 use labelsync::names::{Key, ProjectName, TaskId};
 use labelsync::project::board::Board;
-use labelsync::project::claim::Owner;
+use labelsync::project::claim::{Owner, mark_key};
 use labelsync::project::directory::Directory;
 use labelsync::project::error::CycleError;
-use labelsync::project::files::Dir;
+use labelsync::project::files::{Dir, IfAbsent, Lock};
+use labelsync::project::identity::{MARKER, Registry, identify};
 use labelsync::project::ledger::Ledger;
+use labelsync::project::near::Near;
 use labelsync::project::shared::Shared;
 use labelsync::project::source_look::SourceSide;
 use labelsync::project::source_road::SourceRoad;
@@ -37,6 +39,7 @@ use crate::judge;
 use crate::label_studio::{LabelStudio, Meanwhile, pick};
 use crate::mortal::{Life, MortalNear, MortalStore, Side};
 use crate::ops::Op;
+use crate::rivals::{Rival, second};
 
 /// The keys that a history puts and removes.
 pub const KEYS: [&str; 6] = ["a/1.png", "a/2.png", "a/3.jpg", "b/1.png", "b/2", "c.png"];
@@ -53,7 +56,7 @@ const LABEL_CONFIG: &str =
     r#"<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>"#;
 
 /// A clock that moves by a millisecond whenever it is asked.
-struct TestClock(AtomicI64);
+pub struct TestClock(AtomicI64);
 
 impl Clock for TestClock {
     fn now(&self) -> UnixMillis {
@@ -62,6 +65,8 @@ impl Clock for TestClock {
 }
 
 struct Running {
+    /// None: the daemon is dead, and its lock with it.
+    lock: Option<Lock>,
     ledger: Arc<Ledger>,
     source: SourceRoad,
     target: TargetRoad,
@@ -91,6 +96,7 @@ pub struct World {
     ignores_preconditions: bool,
     life: Life,
     clock: Arc<TestClock>,
+    rival: Option<Rival>,
     running: Option<Running>,
     runtime: tokio::runtime::Runtime,
     _dir: tempfile::TempDir,
@@ -102,11 +108,8 @@ impl World {
     pub fn new(blobs: bool) -> Self {
         let dir = temp_dir();
         let (project, state) = (dir.path().join("project"), dir.path().join("state"));
-        fs::create_dir_all(project.join("completions")).unwrap();
+        start_project(&project);
         fs::create_dir(&state).unwrap();
-        fs::write(project.join("config.xml"), LABEL_CONFIG).unwrap();
-        fs::write(project.join("config.json"), r#"{"label_config": "config.xml"}"#).unwrap();
-        fs::write(project.join("tasks.json"), "{}").unwrap();
         let life = Life::default();
         let label_studio = Arc::new(Mutex::new(LabelStudio::new(&project)));
         let (source, source_faults) = store("s3://src", Side::Source, &life, &label_studio);
@@ -133,6 +136,7 @@ impl World {
             ignores_preconditions: false,
             life,
             clock: Arc::new(TestClock(AtomicI64::new(1_700_000_000_000))),
+            rival: None,
             running: None,
             runtime,
             _dir: dir,
@@ -171,18 +175,14 @@ impl World {
             life: self.life.clone(),
             label_studio: self.label_studio.clone(),
         };
-        let shared = Shared {
-            name: ProjectName::parse("p").unwrap(),
-            near: Arc::new(near),
-            ledger: ledger.clone(),
-            clock: self.clock.clone(),
-            board: Arc::new(Board::new("p", "/p", UnixMillis(0))),
-            events: Arc::new(EventLog::new(self.clock.clone())),
-            pace: Pace::immediate(),
-            work_dir: self.state.clone(),
-        };
+        // As the project's host does: who it is, and that nobody else serves it.
+        let dir = Dir::open(&self.project).unwrap();
+        let name = ProjectName::parse("p").unwrap();
+        identify(&dir, &Registry::new(&self.state), &name, None, UnixMillis(0)).unwrap();
+        let lock = Some(dir.lock(MARKER, IfAbsent::Fail).unwrap());
+        let shared = shared(Arc::new(near), ledger.clone(), self.clock.clone(), &self.state);
         let (source, target) = (SourceRoad::new(shared.clone()), TargetRoad::new(shared));
-        self.running = Some(Running { ledger, source, target });
+        self.running = Some(Running { lock, ledger, source, target });
     }
 
     /// Stops, as a kill does, or goes on as if the daemon had been dead; then starts.
@@ -227,6 +227,8 @@ impl World {
             Op::Target(look) => drop(self.target_cycle(if look == 0 { Look::Local } else { Look::Full })?),
             Op::Crash(side, nth) => self.life.crash(side, u64::from(nth)),
             Op::Restart => self.restart(),
+            Op::Second => self.second()?,
+            Op::Rival => self.rival()?,
             Op::Meanwhile(when, what) => self.label_studio().meanwhile = Some(Meanwhile { when, what }),
             Op::MeanwhileLabel(when) => self.label_studio().meanwhile_label = Some(when),
             Op::SourcePageFails(_)
@@ -337,6 +339,27 @@ impl World {
         }
     }
 
+    /// A second daemon on this project.
+    fn second(&mut self) -> Verdict {
+        let alive = !self.is_dead();
+        self.running.as_mut().unwrap().lock.take_if(|_| !alive);
+        self.runtime.block_on(second(&self.project, self.clock.clone(), alive))
+    }
+
+    /// The daemon of another project with the same target; before that is marked, it would be the rival's.
+    fn rival(&mut self) -> Verdict {
+        let is_marked = self.target.memory().objects().contains_key(&mark_key(TARGET_PREFIX));
+        if self.is_dead() || !is_marked {
+            return Ok(());
+        }
+        let rival = self.rival.take();
+        let (target, clock) = (self.target.clone(), self.clock.clone());
+        let mut rival = rival.unwrap_or_else(|| self.runtime.block_on(Rival::new(target, clock)));
+        let pushed = self.runtime.block_on(rival.push());
+        self.rival = Some(rival);
+        pushed
+    }
+
     /// The answer of a cycle; errors that no fault explains are verdicts.
     pub fn source_cycle(&mut self, far: bool) -> Verdict<Option<CycleError>> {
         let side =
@@ -381,8 +404,30 @@ impl World {
     }
 }
 
+/// A project directory without tasks.
+pub fn start_project(project: &Path) {
+    fs::create_dir_all(project.join("completions")).unwrap();
+    fs::write(project.join("config.xml"), LABEL_CONFIG).unwrap();
+    fs::write(project.join("config.json"), r#"{"label_config": "config.xml"}"#).unwrap();
+    fs::write(project.join("tasks.json"), "{}").unwrap();
+}
+
+/// What both directions of a project share.
+pub fn shared(near: Arc<dyn Near>, ledger: Arc<Ledger>, clock: Arc<TestClock>, work_dir: &Path) -> Shared {
+    Shared {
+        name: ProjectName::parse("p").unwrap(),
+        near,
+        ledger,
+        clock: clock.clone(),
+        board: Arc::new(Board::new("p", "/p", UnixMillis(0))),
+        events: Arc::new(EventLog::new(clock)),
+        pace: Pace::immediate(),
+        work_dir: work_dir.to_owned(),
+    }
+}
+
 /// In memory where the machine has such a place: a history syncs a hundred times.
-fn temp_dir() -> tempfile::TempDir {
+pub fn temp_dir() -> tempfile::TempDir {
     let in_memory = Path::new("/dev/shm");
     let made = if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() };
     made.unwrap()
@@ -427,7 +472,7 @@ fn source_settings(blobs: bool) -> SourceSettings {
     }
 }
 
-fn target_settings() -> TargetSettings {
+pub fn target_settings() -> TargetSettings {
     TargetSettings {
         store: StoreSettings::S3(S3Settings { bucket: "dst".to_owned(), ..S3Settings::default() }),
         prefix: "done".to_owned(),

@@ -221,10 +221,11 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Reads the whole file for damage: a second for a million rows.
+    /// Reads the whole file for damage: a second and a half of CPU time for a million rows. Ids, keys and states stand in
+    /// the rows and in indexes, which are compared: a byte of one of them that is another one is found.
     pub fn check(&self) -> Result<(), LedgerError> {
         let found: String =
-            self.read(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
+            self.read(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
         if found == "ok" {
             return Ok(());
         }

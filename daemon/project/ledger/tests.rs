@@ -71,6 +71,31 @@ fn l41_damaged_pages_are_found_when_the_ledger_is_opened() {
     }
 }
 
+/// Its pages are as sound as before; only the row and the index do not agree.
+#[test]
+fn l41_a_byte_of_a_key_that_is_another_one_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = bytes(dir.path());
+    let path = dir.path().join("flipped.sqlite");
+    let places: Vec<usize> = (0..whole.len() - 7).filter(|at| whole[*at..].starts_with(b"key-123")).collect();
+    assert!(places.len() >= 2, "in the row and in the index");
+    let mut found = 0;
+    for at in places {
+        let mut flipped = whole.clone();
+        flipped[at + 5] ^= 1;
+        std::fs::write(&path, &flipped).unwrap();
+        match Ledger::open_known(&path) {
+            Err(error) => {
+                assert_eq!(error.code(), "ledger_damaged", "at {at}");
+                found += 1;
+            }
+            // In what SQLite has left behind on a page.
+            Ok(ledger) => assert_eq!(ledger.count("SELECT count(*) FROM tasks WHERE key = 'key-123'").unwrap(), 1),
+        }
+    }
+    assert_eq!(found, 2);
+}
+
 #[test]
 fn l16_a_ledger_that_is_missing_is_not_made_where_the_project_is_known() {
     let dir = tempfile::tempdir().unwrap();
