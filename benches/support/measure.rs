@@ -30,6 +30,11 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// A row of a table, as BENCHMARKS.md has it.
+    pub fn row(&self, name: &str, requests: u64) -> String {
+        format!("| {name} | {:.2} | {:.2} | {:.1} | {requests} |", self.cpu, self.wall, self.peak_mib)
+    }
+
     /// For a table.
     pub fn line(&self, name: &str, requests: u64) -> String {
         format!(

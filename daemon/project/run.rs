@@ -22,7 +22,7 @@ use crate::clock::UnixMillis;
 use crate::control::api::{Poll, ProjectStatus};
 use crate::events::{Happened, Level};
 use crate::pulse::Lifetime;
-use crate::sync::pace::next_poll;
+use crate::sync::pace::{next_poll, second_poll};
 use crate::sync::repeats::{Repeats, Say};
 
 /// How long a cycle in hand may go on after the stop: longer ones are looks, which change nothing.
@@ -185,6 +185,8 @@ struct Pacing {
     due: Instant,
     failures: u64,
     repeats: Repeats,
+    /// The share of the first wait after a success; taken by it.
+    spread: Option<f64>,
 }
 
 struct Begun {
@@ -194,7 +196,8 @@ struct Begun {
 
 impl Pacing {
     fn new(direction: Direction, shared: Shared) -> Self {
-        Self { direction, shared, due: Instant::now(), failures: 0, repeats: Repeats::default() }
+        let spread = Some(second_poll(&format!("{} {direction:?}", shared.name)));
+        Self { direction, shared, due: Instant::now(), failures: 0, repeats: Repeats::default(), spread }
     }
 
     fn is_due(&self) -> bool {
@@ -264,7 +267,9 @@ impl Pacing {
         if far || reason.is_some() {
             let wait = match (&reason, interval) {
                 (Some(_), _) => self.shared.pace.retry(self.failures, jitter(begun.at)),
-                (None, Some(interval)) => next_poll(interval, begun.instant.elapsed()),
+                (None, Some(interval)) => {
+                    next_poll(interval, begun.instant.elapsed()).mul_f64(self.spread.take().unwrap_or(1.0))
+                }
                 (None, None) => self.shared.pace.rescan,
             };
             self.due = Instant::now() + wait;

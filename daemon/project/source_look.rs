@@ -24,10 +24,14 @@ use crate::store::{Listed, Objects, Store, StoreErrorKind};
 use crate::sync::action::Form;
 use crate::sync::holds::VanishLimit;
 use crate::sync::select::{OwnTarget, Scope, Selection};
-use crate::sync::source::{Content, Difference, Sealed, SourcePlanner, SourcePolicy};
+use crate::sync::source::{Content, Difference, Sealed, SourcePolicy};
+use crate::sync::stretches::{Cuts, Sink, Stretch, Walk};
 
 /// Pages between the listing and the walk: one is merged while the next is fetched.
 const PAGES_IN_HAND: usize = 2;
+
+/// Stretches in memory on their way to the ledger.
+const STRETCHES_AT_ONCE: usize = 1_024;
 
 /// Objects read at once: enough to hide a bucket's latency, few enough for any server.
 const READS_AT_ONCE: usize = 32;
@@ -130,7 +134,7 @@ fn blob_form(side: &SourceSide, config: &LabelConfig) -> Result<Form, CycleError
     })
 }
 
-/// Lists the source and walks it with the index. Nothing is changed.
+/// Lists the source and walks it with the index. Nothing is changed but what is remembered of the listing.
 pub async fn look(
     shared: &Shared,
     side: &SourceSide,
@@ -164,19 +168,54 @@ fn walk(
     mut pages: mpsc::Receiver<Objects>,
     sealed: oneshot::Receiver<listing::Complete>,
 ) -> Result<Looked, CycleError> {
-    let mut known = shared.ledger.reader()?.known_rows(origin);
-    let mut differences = Spool::new(&shared.work_dir);
+    // Before the first row is read.
+    let clock = shared.ledger.stretch_clock()?;
+    let (rows, remembered) = (shared.ledger.reader()?.known_rows(origin), shared.ledger.reader()?.remembered(origin));
+    let mut found = Found { differences: Spool::new(&shared.work_dir), stretches: Spool::new(&shared.work_dir) };
     let near = shared.near.clone();
-    let mut planner = SourcePlanner::new(&policy, |id| near.completion_print(id).is_ok_and(|print| print.is_some()));
-    let mut keep = |difference: Difference| differences.push(&difference).map_err(CycleError::from);
+    let completed = |id| near.completion_print(id).is_ok_and(|print| print.is_some());
+    let mut walk = Walk::new(&policy, completed, rows, remembered, Cuts::default())?;
     while let Some(page) = pages.blocking_recv() {
-        planner.page(&page, &mut known, &mut keep)?;
-        let progress = Progress { phase: "listing".to_owned(), done: planner.listed_objects(), total: None };
+        walk.page(page, &mut found)?;
+        let progress = Progress { phase: "listing".to_owned(), done: walk.listed_objects(), total: None };
         shared.board.progress(Direction::Source, Some(progress));
     }
     let Ok(complete) = sealed.blocking_recv() else { return Err(ListingError::GivenUp.into()) };
-    let sealed = planner.seal(complete, &mut known, &mut keep)?;
+    let sealed = walk.seal(complete, &mut found)?;
+    let Found { differences, stretches } = found;
+    remember(shared, origin, clock, stretches)?;
     Ok(Looked { policy, differences, sealed })
+}
+
+/// Where a row was written meanwhile no more is remembered: the next look walks it again.
+fn remember(shared: &Shared, origin: i64, clock: i64, stretches: Spool<Stretch>) -> Result<(), CycleError> {
+    let (mut clock, mut stretches) = (Some(clock), stretches.read()?);
+    while let Some(still) = clock {
+        let batch = stretches.batch(STRETCHES_AT_ONCE)?;
+        if batch.is_empty() {
+            break;
+        }
+        clock = shared.ledger.remember(origin, still, &batch)?;
+    }
+    Ok(())
+}
+
+/// What a walk finds, on its way to the plan and to the ledger.
+struct Found {
+    differences: Spool<Difference>,
+    stretches: Spool<Stretch>,
+}
+
+impl Sink for Found {
+    type Error = CycleError;
+
+    fn difference(&mut self, difference: Difference) -> Result<(), CycleError> {
+        Ok(self.differences.push(&difference)?)
+    }
+
+    fn stretch(&mut self, stretch: Stretch) -> Result<(), CycleError> {
+        Ok(self.stretches.push(&stretch)?)
+    }
 }
 
 /// Looks into the objects of a batch, many at once; in the batch's order.

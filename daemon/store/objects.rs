@@ -3,6 +3,8 @@
 //! Promise: what was pushed comes out in the same order, byte for byte.
 //! Not here: where pages come from, in which order they must be.
 
+use std::ops::Range;
+
 use super::Listed;
 use crate::names::{ETag, Key};
 
@@ -81,6 +83,23 @@ impl Objects {
     /// The last one.
     pub fn last(&self) -> Option<ListedRef<'_>> {
         self.get(self.len().checked_sub(1)?)
+    }
+
+    /// These, from 0, one after the other.
+    pub fn range(&self, range: Range<usize>) -> impl Iterator<Item = ListedRef<'_>> {
+        range.filter_map(|nth| self.get(nth))
+    }
+
+    /// Keys and ETags of these in one piece.
+    pub fn texts(&self, range: Range<usize>) -> &str {
+        let start = |nth: usize| self.entries.get(nth).map_or(self.text.len(), |entry| entry.key);
+        &self.text[start(range.start)..start(range.end)]
+    }
+
+    /// The first one from `from` on whose key comes after `key`, where they are in byte order; their number if there is none.
+    pub fn first_after(&self, from: usize, key: &str) -> usize {
+        let rest = &self.entries[from..];
+        from + rest.partition_point(|entry| &self.text[entry.key..entry.etag] <= key)
     }
 
     /// One after the other.

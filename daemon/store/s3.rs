@@ -12,6 +12,7 @@ mod exact;
 mod look;
 mod owner;
 mod page;
+mod shape;
 mod xml;
 
 use std::fmt;

@@ -96,6 +96,14 @@ pub trait Index {
 
     /// Goes to the next row.
     fn advance(&mut self);
+
+    /// Goes to the first row after this key; `None`: after all.
+    fn skip_past(&mut self, last: Option<&str>) -> Result<(), Self::Error> {
+        while self.row()?.is_some_and(|row| last.is_none_or(|last| row.key <= last)) {
+            self.advance();
+        }
+        Ok(())
+    }
 }
 
 impl<E: 'static, I: Iterator<Item = Result<Known, E>>> Index for Peekable<I> {

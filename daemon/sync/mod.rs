@@ -5,6 +5,7 @@
 pub mod action;
 pub mod canon;
 pub mod completions;
+mod counts;
 pub mod holds;
 pub mod index;
 pub mod near;
@@ -13,3 +14,4 @@ pub mod pattern;
 pub mod repeats;
 pub mod select;
 pub mod source;
+pub mod stretches;

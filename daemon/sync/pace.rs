@@ -1,5 +1,6 @@
 //! How long things are waited for. Every wait has its reason here.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// The waits of one project.
@@ -60,9 +61,29 @@ pub fn next_poll(interval: Duration, took: Duration) -> Duration {
     interval.saturating_sub(took).max(took.min(interval))
 }
 
+/// The share of its wait after which the second poll comes, half to whole: projects that begin together do not poll
+/// together for ever. `name` is of one direction of one project.
+pub fn second_poll(name: &str) -> f64 {
+    let mut hash = DefaultHasher::new();
+    name.hash(&mut hash);
+    0.5 + (hash.finish() % 1_000) as f64 / 2_000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn projects_that_begin_together_do_not_poll_together() {
+        let mut of_each_second = [0; 30];
+        for n in 0..50 {
+            let share = second_poll(&format!("project-{n} source"));
+            assert_eq!(share, second_poll(&format!("project-{n} source")));
+            of_each_second[(share * 30.0) as usize] += 1;
+        }
+        assert_eq!(of_each_second[..15].iter().sum::<u32>(), 0);
+        assert!(of_each_second.iter().max() < Some(&12), "{of_each_second:?}");
+    }
 
     #[test]
     fn polls_begin_every_interval_and_never_without_a_pause() {

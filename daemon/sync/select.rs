@@ -8,7 +8,8 @@ use crate::names::Key;
 use crate::store::ListRequest;
 
 /// Why an object is left out. The codes are stable.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Skip {
     /// No regex is set: nothing is taken (Label Studio's default).
     NoRegex,

@@ -5,12 +5,12 @@
 //! Not here: reading objects, writing anything; what Label Studio did to `tasks.json` (`near`).
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use super::action::{Form, HideReason, TaskAction};
+pub use super::counts::{Counts, SAMPLES_MAX, Tally};
 use super::holds::{Vanish, VanishLimit};
 pub use super::index::{Index, Known, KnownRef, KnownState};
 use super::select::{Selection, Skip};
@@ -120,35 +120,6 @@ pub enum Content {
     Unread,
 }
 
-/// How much of what a listing held.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    /// Objects listed.
-    pub listed: u64,
-    /// Of these, selected.
-    pub selected: u64,
-    /// Of these, left out.
-    pub skipped: BTreeMap<Skip, u64>,
-    /// The first keys of each reason, at most [`SAMPLES_MAX`].
-    pub samples: BTreeMap<Skip, Vec<Key>>,
-    /// Differences handed on.
-    pub differences: u64,
-}
-
-/// Keys kept of each skip reason for `lsctl list --state skipped`: what a person looks through.
-pub const SAMPLES_MAX: usize = 200;
-
-impl Counts {
-    /// Counts one object as left out.
-    pub fn skip(&mut self, reason: Skip, key: &str) {
-        *self.skipped.entry(reason).or_default() += 1;
-        let samples = self.samples.entry(reason).or_default();
-        if samples.len() < SAMPLES_MAX {
-            samples.push(Key::new(key));
-        }
-    }
-}
-
 /// Walks a listing and the index, both in byte order, in lock step.
 pub struct SourcePlanner<'p, C> {
     policy: &'p SourcePolicy,
@@ -157,6 +128,8 @@ pub struct SourcePlanner<'p, C> {
     known_selected: u64,
     vanished: u64,
     vanished_digest: sha2::Sha256,
+    /// Decisions that depend on more than listing, index and policy.
+    unsteady: u64,
 }
 
 /// A whole listing against the whole index: only this may be acted upon.
@@ -178,6 +151,34 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
             known_selected: 0,
             vanished: 0,
             vanished_digest: sha2::Sha256::new(),
+            unsteady: 0,
+        }
+    }
+
+    /// Counted so far.
+    pub fn tally(&self) -> Tally {
+        let Counts { listed, selected, skipped, .. } = &self.counts;
+        let (listed, selected, skipped) = (*listed, *selected, skipped.clone());
+        Tally { listed, selected, skipped, known_selected: self.known_selected }
+    }
+
+    /// Differences so far, and what may become one though nothing changes that is listed or recorded.
+    pub fn unrest(&self) -> u64 {
+        self.counts.differences + self.unsteady
+    }
+
+    /// Whether a part that counted this may be passed over: not while keys of it are wanted as samples.
+    pub fn can_pass(&self, tally: &Tally) -> bool {
+        self.counts.has_samples(&tally.skipped)
+    }
+
+    /// Counts a part of the listing and the index that came to nothing before and is the same now.
+    pub fn pass(&mut self, tally: &Tally) {
+        self.counts.listed += tally.listed;
+        self.counts.selected += tally.selected;
+        self.known_selected += tally.known_selected;
+        for (reason, count) in &tally.skipped {
+            *self.counts.skipped.entry(*reason).or_default() += count;
         }
     }
 
@@ -193,7 +194,17 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         known: &mut I,
         out: &mut impl FnMut(Difference) -> Result<(), E>,
     ) -> Result<(), E> {
-        for listed in page.iter() {
+        self.objects(page.iter(), known, out)
+    }
+
+    /// The same with objects that follow each other.
+    pub fn objects<'o, I: Index, E: From<I::Error>>(
+        &mut self,
+        objects: impl Iterator<Item = ListedRef<'o>>,
+        known: &mut I,
+        out: &mut impl FnMut(Difference) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for listed in objects {
             loop {
                 let row = known.row()?;
                 match row.map_or(Ordering::Greater, |row| row.key.cmp(listed.key)) {
@@ -214,6 +225,20 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         Ok(())
     }
 
+    /// Takes the rows up to this key, itself too, which are not listed; `None`: all that are left.
+    pub fn rows_to<I: Index, E: From<I::Error>>(
+        &mut self,
+        last: Option<&str>,
+        known: &mut I,
+        out: &mut impl FnMut(Difference) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Some(row) = known.row()?.filter(|row| last.is_none_or(|last| row.key <= last)) {
+            self.unlisted(row, out)?;
+            known.advance();
+        }
+        Ok(())
+    }
+
     /// Takes the rest of the index; the proof that the listing was whole seals the plan.
     pub fn seal<I: Index, E: From<I::Error>>(
         mut self,
@@ -221,10 +246,7 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         known: &mut I,
         out: &mut impl FnMut(Difference) -> Result<(), E>,
     ) -> Result<Sealed, E> {
-        while let Some(row) = known.row()? {
-            self.unlisted(row, out)?;
-            known.advance();
-        }
+        self.rows_to(None, known, out)?;
         let empty = self.counts.listed == 0;
         // All gone of a listing that shows others is another sight than an empty one.
         self.vanished_digest.update([u8::from(empty)]);
@@ -245,6 +267,8 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         out: &mut impl FnMut(Difference) -> Result<(), E>,
     ) -> Result<(), E> {
         self.counts.listed += 1;
+        // What is remembered is remembered of what comes after some key.
+        self.unsteady += u64::from(listed.key.is_empty());
         if let Err(reason) = self.policy.selection.judge(listed.key, Some(listed.size_bytes)) {
             self.counts.skip(reason, listed.key);
             return known.map_or(Ok(()), |row| self.deselected(row, out));
@@ -290,7 +314,10 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         // Another data_key or form: tasks that somebody has worked on keep theirs.
         // An object that was no JSON task is tried again in another version (promise 34).
         let tried = facts.bad && !facts.changed && self.policy.form == Form::Json;
-        let reform = *form != self.policy.form && !tried && !(self.completed)(id);
+        let other_form = *form != self.policy.form && !tried;
+        // A completion may be removed, and another one come.
+        self.unsteady += u64::from(other_form);
+        let reform = other_form && !(self.completed)(id);
         let follow = self.policy.on_changed == OnChanged::Update && *form == self.policy.form;
         let data_follow_object = *form == Form::Json;
         if reform || (facts.changed && follow && data_follow_object) {
@@ -305,6 +332,7 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
 
     /// A row whose key the listing does not hold.
     fn unlisted<E>(&mut self, row: KnownRef<'_>, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
+        self.unsteady += u64::from(row.key.is_empty());
         let selection = &self.policy.selection;
         let selected = selection.scope.covers(row.key) && selection.judge(row.key, None).is_ok();
         match row.state {

@@ -14,8 +14,8 @@ use crate::sync::action::Form;
 use crate::sync::index::{Index, KnownRef, KnownState};
 use crate::sync::near::TaskState;
 
-/// Rows read at once: enough that the query costs nothing, few enough that memory stays flat.
-const BATCH_ROWS: i64 = 4_096;
+/// Rows read at once: enough that the query costs little, few enough that a look at one changed key does not read many.
+const BATCH_ROWS: i64 = 1_024;
 
 /// A key is in one of the two tables, never in both: `reserve_one` and `near_one` see to it.
 const FIRST: &str = "SELECT key, etag, copied, id, state, form, gone, 0, bad IS NOT NULL FROM tasks
@@ -30,6 +30,8 @@ pub struct KnownRows {
     batch: Batch,
     /// The row at hand, in the batch.
     at: usize,
+    /// Rows after this key come next, when the batch is at its end.
+    after: Option<String>,
     ended: bool,
 }
 
@@ -54,16 +56,15 @@ struct Place {
 
 impl KnownRows {
     pub(super) fn new(reader: Reader, origin: i64) -> Self {
-        Self { reader, origin, batch: Batch::default(), at: 0, ended: false }
+        Self { reader, origin, batch: Batch::default(), at: 0, after: None, ended: false }
     }
 
     /// Reads the rows after the last one of the batch, in its place.
     fn fetch(&mut self) -> rusqlite::Result<()> {
-        let after = self.batch.rows.last().map(|last| self.batch.text[last.key.clone()].to_owned());
-        let from = if after.is_some() { "AND key > ?3" } else { "" };
+        let from = if self.after.is_some() { "AND key > ?3" } else { "" };
         let sql = format!("{FIRST} {from} UNION ALL {SECOND} {from} ORDER BY key LIMIT ?2");
         let mut statement = self.reader.connection.prepare_cached(&sql)?;
-        let mut rows = match &after {
+        let mut rows = match &self.after {
             Some(after) => statement.query((self.origin, BATCH_ROWS, after))?,
             None => statement.query((self.origin, BATCH_ROWS))?,
         };
@@ -72,6 +73,8 @@ impl KnownRows {
         while let Some(row) = rows.next()? {
             self.batch.take(row)?;
         }
+        self.after =
+            self.batch.rows.last().map(|last| self.batch.text[last.key.clone()].to_owned()).or(self.after.take());
         self.at = 0;
         self.ended = self.batch.rows.is_empty();
         Ok(())
@@ -92,6 +95,21 @@ impl Index for KnownRows {
 
     fn advance(&mut self) {
         self.at = (self.at + 1).min(self.batch.rows.len());
+    }
+
+    /// What is not in the batch is not read.
+    fn skip_past(&mut self, last: Option<&str>) -> Result<(), LedgerError> {
+        let rows = &self.batch.rows;
+        let is_past = |place: &Place| last.is_none_or(|last| self.batch.text[place.key.clone()] <= *last);
+        self.at += rows[self.at..].partition_point(is_past);
+        match last {
+            None => self.ended = true,
+            Some(last) if self.at == rows.len() && self.after.as_deref().is_none_or(|after| after < last) => {
+                self.after = Some(last.to_owned());
+            }
+            Some(_) => {}
+        }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ mod repair;
 mod rows;
 mod scan;
 mod schema;
+mod stretches;
 mod tasks;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub use self::completions::{CompletionCounts, CompletionRow, CompletionWrite};
 pub use self::known::KnownRows;
 pub use self::repair::{Rebuilding, StandingTask};
 pub use self::rows::{Moved, NearChange, PendingTask, StoredTask};
+pub use self::stretches::Remembered;
 pub use self::tasks::TaskCounts;
 use crate::clock::UnixMillis;
 use crate::meters::errno;

@@ -10,12 +10,12 @@ use super::LedgerError;
 use crate::settings::atomic;
 
 /// The present format; `PRAGMA user_version` holds a file's.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 /// `PRAGMA application_id`: "LSYN", so that `file` and we know a ledger from any other database.
 pub(super) const APPLICATION_ID: i64 = 0x4c53_594e;
 
-/// Format 2, made in steps from format 1 ([`STEPS`]). `state` of tasks: 0 live, 1 hidden, 2 retired (the user deleted
+/// Format 1; later ones are made of it in steps ([`STEPS`]). `state` of tasks: 0 live, 1 hidden, 2 retired (the user deleted
 /// it), 3 foreign (Label Studio's own), 4 spent (gone; the id stays taken). `settled = 0`: reserved, and `tasks.json`
 /// may not show it yet.
 pub(super) const TABLES: &str = "
@@ -90,10 +90,47 @@ CREATE TABLE holds (
 pub(super) const PAGE_BYTES: u64 = 4_096;
 
 /// What makes each older format the next one: the first makes format 2 of format 1. A released step never changes.
-const STEPS: [&str; 1] = [
+const STEPS: [&str; 2] = [
     // `orphan`: a task that stood in `tasks.json` when the ledger was rebuilt, and may be an object's.
     "ALTER TABLE tasks ADD COLUMN orphan INTEGER NOT NULL DEFAULT 0;
      CREATE INDEX orphans ON tasks (data_hash) WHERE orphan = 1;",
+    // What is remembered of unchanged parts of listings (`sync::stretches`), of keys after `after` up to `last` (NULL: all
+    // that follow). None lies over another. Whoever writes a row that a listing is compared with makes it forgotten, in the
+    // same transaction, and moves the clock, so that nobody remembers what was read before.
+    "CREATE TABLE stretches (
+       origin INTEGER NOT NULL REFERENCES origins (id),
+       after TEXT NOT NULL,
+       last TEXT,
+       digest BLOB NOT NULL,
+       tally TEXT NOT NULL,
+       PRIMARY KEY (origin, after)
+     ) STRICT, WITHOUT ROWID;
+     CREATE TABLE stretch_clock (moves INTEGER NOT NULL) STRICT;
+     INSERT INTO stretch_clock VALUES (0);
+     CREATE VIEW written AS SELECT 0 AS origin, '' AS key;
+     CREATE TRIGGER forget INSTEAD OF INSERT ON written WHEN NEW.key IS NOT NULL BEGIN
+       UPDATE stretch_clock SET moves = moves + 1;
+       DELETE FROM stretches WHERE origin = NEW.origin AND (last IS NULL OR last >= NEW.key)
+         AND after = (SELECT max(after) FROM stretches WHERE origin = NEW.origin AND after < NEW.key);
+     END;
+     CREATE TRIGGER task_added AFTER INSERT ON tasks BEGIN
+       INSERT INTO written VALUES (NEW.origin, NEW.key);
+     END;
+     CREATE TRIGGER task_changed AFTER UPDATE OF origin, key, etag, state, form, gone, copied, bad ON tasks BEGIN
+       INSERT INTO written VALUES (OLD.origin, OLD.key), (NEW.origin, NEW.key);
+     END;
+     CREATE TRIGGER task_removed AFTER DELETE ON tasks BEGIN
+       INSERT INTO written VALUES (OLD.origin, OLD.key);
+     END;
+     CREATE TRIGGER key_added AFTER INSERT ON keys_without_id BEGIN
+       INSERT INTO written VALUES (NEW.origin, NEW.key);
+     END;
+     CREATE TRIGGER key_changed AFTER UPDATE ON keys_without_id BEGIN
+       INSERT INTO written VALUES (OLD.origin, OLD.key), (NEW.origin, NEW.key);
+     END;
+     CREATE TRIGGER key_removed AFTER DELETE ON keys_without_id BEGIN
+       INSERT INTO written VALUES (OLD.origin, OLD.key);
+     END;",
 ];
 
 /// What every writing connection needs: nothing acknowledged is lost in a power cut.
@@ -103,6 +140,8 @@ pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // INSERT OR REPLACE removes rows, and their triggers run only then.
+    connection.pragma_update(None, "recursive_triggers", true)?;
     // 8 MiB of pages: enough for the inner nodes of ten million rows.
     connection.pragma_update(None, "cache_size", -8192)
 }

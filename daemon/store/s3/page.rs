@@ -14,6 +14,7 @@ use percent_encoding::percent_decode_str;
 
 use super::super::{ListRequest, Objects, Page, PageToken, StoreError, StoreErrorKind};
 use super::error::Asked;
+use super::shape::Shape;
 use super::xml::{NoXml, Piece, Xml, unescape};
 use crate::names::ETag;
 
@@ -112,8 +113,16 @@ pub(super) fn read(asked: &Asked, bucket: &str, request: &ListRequest, body: &[u
 
 /// Writes the ETag into `etag` in its one form ([`version`]); false where there is none.
 fn quoted(raw: &str, scratch: &mut String, etag: &mut String) -> bool {
-    let Ok(text) = unescape(raw, scratch) else { return false };
     etag.clear();
+    // As S3 writes them.
+    let inner = raw.strip_prefix("&quot;").and_then(|raw| raw.strip_suffix("&quot;"));
+    if let Some(inner) = inner.filter(|inner| memchr::memchr(b'&', inner.as_bytes()).is_none()) {
+        etag.push('"');
+        etag.push_str(inner);
+        etag.push('"');
+        return true;
+    }
+    let Ok(text) = unescape(raw, scratch) else { return false };
     if text.ends_with('"') {
         etag.push_str(text);
     } else if !text.is_empty() {
@@ -126,7 +135,7 @@ fn quoted(raw: &str, scratch: &mut String, etag: &mut String) -> bool {
 
 /// The texts of a listing as they stand in it: which of them are encoded is known at its end.
 #[derive(Debug, Default)]
-struct Raw<'a> {
+pub(super) struct Raw<'a> {
     name: Option<&'a str>,
     is_truncated: Option<&'a str>,
     next: Option<&'a str>,
@@ -134,11 +143,12 @@ struct Raw<'a> {
     objects: Vec<RawObject<'a>>,
 }
 
-#[derive(Debug, Default)]
-struct RawObject<'a> {
-    key: Option<&'a str>,
-    etag: Option<&'a str>,
-    size: Option<&'a str>,
+/// The texts of an object as they stand there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct RawObject<'a> {
+    pub key: Option<&'a str>,
+    pub etag: Option<&'a str>,
+    pub size: Option<&'a str>,
 }
 
 impl<'a> Raw<'a> {
@@ -155,9 +165,22 @@ impl<'a> Raw<'a> {
             return Err(NoXml);
         }
         let mut raw = Self::default();
-        while let Piece::Open(element) = xml.next()? {
+        let mut shape = None;
+        loop {
+            let before = xml.rest();
+            if let Some((object, rest)) = shape.as_ref().and_then(|shape: &Shape<'a>| shape.take(before)) {
+                xml.go_to(rest);
+                raw.objects.push(object);
+                continue;
+            }
+            let Piece::Open(element) = xml.next()? else { break };
             match element {
-                "Contents" => raw.objects.push(RawObject::read(&mut xml)?),
+                "Contents" => {
+                    let object = RawObject::read(&mut xml)?;
+                    let element = &before[..before.len() - xml.rest().len()];
+                    shape = Shape::learn(element.trim_ascii_start(), &object);
+                    raw.objects.push(object);
+                }
                 "Name" => once(&mut raw.name, &mut xml)?,
                 "IsTruncated" => once(&mut raw.is_truncated, &mut xml)?,
                 "NextContinuationToken" => once(&mut raw.next, &mut xml)?,
@@ -166,6 +189,16 @@ impl<'a> Raw<'a> {
             }
         }
         if xml.next()? == Piece::End { Ok(raw) } else { Err(NoXml) }
+    }
+
+    /// The object that is all of this text.
+    #[cfg(test)]
+    pub fn object_for_tests(text: &'a str) -> RawObject<'a> {
+        let mut xml = Xml::new(text);
+        assert_eq!(xml.next(), Ok(Piece::Open("Contents")), "{text}");
+        let object = RawObject::read(&mut xml).expect("an object");
+        assert_eq!(xml.next(), Ok(Piece::End), "{text}");
+        object
     }
 }
 

@@ -43,6 +43,16 @@ impl<'a> Xml<'a> {
         Self { rest: text, open: Vec::with_capacity(DEPTH_MAX), empty: false, ended: false }
     }
 
+    /// What has not been read.
+    pub fn rest(&self) -> &'a str {
+        self.rest
+    }
+
+    /// Passes over whole elements, up to `rest`, which is the end of what has not been read.
+    pub fn go_to(&mut self, rest: &'a str) {
+        self.rest = rest;
+    }
+
     /// The next begin or end of an element; text between them is passed over.
     pub fn next(&mut self) -> Result<Piece<'a>, NoXml> {
         if std::mem::take(&mut self.empty) {
