@@ -93,11 +93,12 @@ impl Iterator for Remembered {
     type Item = Result<Stretch, LedgerError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.batch.is_empty() && !self.ended {
-            if let Err(error) = self.fetch() {
-                self.ended = true;
-                return Some(Err(self.reader.failed(error)));
-            }
+        if self.batch.is_empty()
+            && !self.ended
+            && let Err(error) = self.fetch()
+        {
+            self.ended = true;
+            return Some(Err(self.reader.failed(error)));
         }
         self.batch.pop_front().map(Ok)
     }
