@@ -74,6 +74,7 @@ fn main() -> ExitCode {
             guards::l10_one_bucket_for_both_directions_feeds_nothing_back,
             label_studio::c10_a_label_config_that_is_missing_or_wrong_adds_nothing,
             label_studio::c02_a_torn_tasks_json_is_never_overwritten,
+            label_studio::c02_an_unusable_tasks_json_is_not_spun_on,
             label_studio::c02_a_torn_source_json_holds_adding,
             label_studio::c08_what_label_studio_loses_comes_back_and_what_a_user_deletes_stays_away,
             label_studio::c09_an_import_under_our_id_moves_ours,

@@ -1,8 +1,10 @@
 //! Beside a Label Studio that writes in place, from its memory; here simulated (issue 3 has the real one).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::fs::inotify;
 use serde_json::{Value, json};
 
 use crate::support::rig::{IMAGE_CONFIG, PATIENCE, Rig, until, write};
@@ -83,6 +85,14 @@ fn until_urls(rig: &Rig, wanted: &[(u64, &str)]) {
     }
 }
 
+/// One of these is told: after the file that a test has seen already, and after its receipt.
+fn until_told(rig: &Rig, texts: &[&str]) {
+    until(texts[0], PATIENCE, || {
+        let events = rig.ok(&["events"]);
+        texts.iter().any(|text| events.contains(text)).then_some(())
+    });
+}
+
 pub fn c08_what_label_studio_loses_comes_back_and_what_a_user_deletes_stays_away() {
     let mut rig = Rig::local(".*");
     rig.put("a.png", "a picture");
@@ -101,9 +111,8 @@ pub fn c08_what_label_studio_loses_comes_back_and_what_a_user_deletes_stays_away
     assert_eq!(rig.sync(), 0);
     label_studio.delete(0);
     until_urls(&rig, &[(1, "b.png"), (2, "own.png"), (3, "c.png"), (4, "d.png")]);
-    let events = rig.ok(&["events"]);
-    assert!(events.contains("+ task 3 restored (Label Studio lost it)"), "{events}");
-    assert!(events.contains("x task 0 deleted by the user"), "{events}");
+    until_told(&rig, &["+ task 3 restored (Label Studio lost it)"]);
+    until_told(&rig, &["x task 0 deleted by the user"]);
 
     // It lists, and a stale writer loses an import of its own and a task of ours.
     label_studio.list();
@@ -134,8 +143,7 @@ pub fn c09_an_import_under_our_id_moves_ours() {
     // It has not listed since: its import gets id 1 as well.
     assert_eq!(label_studio.import("http://x/own.png"), 1);
     until_urls(&rig, &[(0, "a.png"), (1, "own.png"), (2, "b.png")]);
-    let events = rig.ok(&["events"]);
-    assert!(events.contains("> task 1 moved to id 2") || events.contains("> task 1 moves to a new id"), "{events}");
+    until_told(&rig, &["> task 1 moved to id 2", "> task 1 moves to a new id"]);
     label_studio.list();
     rig.put("c.png", "a picture");
     until_urls(&rig, &[(0, "a.png"), (1, "own.png"), (2, "b.png"), (3, "c.png")]);
@@ -180,6 +188,45 @@ pub fn c02_a_torn_tasks_json_is_never_overwritten() {
         rig.until_status("ok", |status| status["state"] == "ok");
     }
     assert_eq!(urls(&rig), BTreeMap::from([(0, "a.png".to_owned()), (1, "b.png".to_owned())]));
+}
+
+/// A `tasks.json` that cannot be used is looked at now and then: all else of the project goes on beside it.
+pub fn c02_an_unusable_tasks_json_is_not_spun_on() {
+    let mut rig = Rig::local(".*");
+    rig.put("a.png", "a picture");
+    rig.start();
+    rig.until_tasks(1);
+    let tasks = rig.path("cats/tasks.json");
+    for (text, code, looks_per_second) in
+        [("[]", "tasks_invalid", INVALID_LOOKS_MAX), ("{", "tasks_torn", TORN_LOOKS_MAX)]
+    {
+        write(&tasks, text);
+        rig.until_code(code);
+        let looks = opened(&tasks, Duration::from_secs(COUNTED_S));
+        assert!((1..=looks_per_second * COUNTED_S).contains(&looks), "{text}: looked at {looks} times");
+    }
+}
+
+/// Every quarter of a second, and for each event and each look at the bucket; once it was 1,700.
+const INVALID_LOOKS_MAX: u64 = 20;
+/// Waited for in steps of 20 ms.
+const TORN_LOOKS_MAX: u64 = 100;
+/// Seconds.
+const COUNTED_S: u64 = 3;
+
+/// How often a file is opened meanwhile.
+fn opened(path: &Path, meanwhile: Duration) -> u64 {
+    let events = inotify::init(inotify::CreateFlags::NONBLOCK).expect("inotify");
+    inotify::add_watch(&events, path, inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE_NOWRITE).expect("watched");
+    std::thread::sleep(meanwhile);
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 64 << 10];
+    let mut reader = inotify::Reader::new(events, &mut buffer);
+    let mut count = 0;
+    // Closing it is watched too: equal events in a row would be one.
+    while let Ok(event) = reader.next() {
+        count += u64::from(event.events().contains(inotify::ReadFlags::OPEN));
+    }
+    count
 }
 
 pub fn c02_a_torn_source_json_holds_adding() {
