@@ -1,7 +1,7 @@
 //! Label Studio's own cloud storages: taken over by `labelsyncd init --adopt`, given back by `labelsyncd release`.
 //!
-//! Promise: `config.json` is replaced whole, last, and keeps everything else that stands in it; nothing is touched while a
-//! Label Studio is seen to run on the directory.
+//! Promise: every version of Label Studio goes on with the same ids; `config.json` is replaced whole, last, and keeps
+//! everything else that stands in it; nothing is touched while a Label Studio is seen to run on the directory.
 //! Not here: ids (`project/host` reads `source.json`), settings (`init`).
 
 pub mod release;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::names::printable;
-use crate::project::directory::{COMPLETIONS, CONFIG, CONFIG_MAX_BYTES, TASKS};
+use crate::project::directory::{COMPLETIONS, CONFIG, CONFIG_MAX_BYTES, MAP_BEFORE, MAP_MAX_BYTES, SOURCE_MAP, TASKS};
 use crate::project::files::{Dir, Expected, FileError};
 use crate::settings::Problem;
 
@@ -69,6 +69,7 @@ pub fn to_local(project: &Path) -> Result<(), Problem> {
         let made = dir.replace(TASKS, Expected::Absent { like: like.as_ref() }, |out| out.write_all(b"{}"));
         drop(made.map_err(failed)?);
     }
+    map_to_local(&dir, project).map_err(failed)?;
     // 0.7 writes absolute paths and takes no others; 0.8 joins them to the project directory.
     let absolute = config.get("label_config").and_then(Value::as_str).is_some_and(|path| path.starts_with('/'));
     let path = |name: &str| if absolute { project.join(name).display().to_string() } else { name.to_owned() };
@@ -82,6 +83,27 @@ pub fn to_local(project: &Path) -> Result<(), Problem> {
     config.insert("input_path".to_owned(), json!(path(TASKS)));
     config.insert("output_dir".to_owned(), json!(path(COMPLETIONS)));
     write_config(&dir, &config).map_err(failed)
+}
+
+/// Lets `source.json` name the places in `tasks.json` under the ids of the objects: 0.7 gives a place that it does not
+/// find there the next id, whatever its number. The map as it was stays beside it: labelsync takes its ids from there. One
+/// that cannot be read stays as it is: `labelsyncd` says so.
+fn map_to_local(dir: &Dir, project: &Path) -> Result<(), FileError> {
+    let Some(before) = dir.read(SOURCE_MAP, MAP_MAX_BYTES)? else { return Ok(()) };
+    let Ok(mut map) = serde_json::from_slice::<Map<String, Value>>(&before.bytes) else { return Ok(()) };
+    let is_cloud = |key: &str| key.starts_with("s3://") || key.starts_with("gs://");
+    let mut changed = false;
+    for (id, entry) in &mut map {
+        if entry["key"].as_str().is_some_and(is_cloud) {
+            entry["key"] = json!(project.join(TASKS).join(id).display().to_string());
+            changed = true;
+        }
+    }
+    if !changed {
+        return Ok(());
+    }
+    replace(dir, MAP_BEFORE, &String::from_utf8_lossy(&before.bytes))?;
+    replace(dir, SOURCE_MAP, &Value::Object(map).to_string())
 }
 
 /// Replaces `config.json`; the first version that labelsync replaces is kept beside it.

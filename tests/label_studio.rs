@@ -37,6 +37,10 @@ fn main() -> std::process::ExitCode {
                 "c08_a_delete_soon_after_the_first_listing_is_kept",
                 clauses::c08_a_delete_soon_after_the_first_listing_is_kept,
             ),
+            (
+                "c08_a_delete_is_kept_though_the_map_names_it_again",
+                clauses::c08_a_delete_is_kept_though_the_map_names_it_again,
+            ),
             ("c08_a_clobbered_task_comes_back", clauses::c08_a_clobbered_task_comes_back),
             ("c09_an_import_keeps_its_id_and_ours_moves", clauses::c09_an_import_keeps_its_id_and_ours_moves),
             ("c02_source_json_cut_anywhere_is_unreadable", contract::c02_source_json_cut_anywhere_is_unreadable),
@@ -78,9 +82,14 @@ fn main() -> std::process::ExitCode {
             let both = move || Ok((installed("0.8.2")?, servers.get(Kind::Moto)?));
             t.test_with(name, both, story);
         }
-        let servers = t.servers();
-        let both = move || Ok((installed("0.8.2.post0")?, servers.get(Kind::Moto)?));
-        t.test_with("c19_adopted_from_label_studios_own_storages_and_released_to_them", both, handover::there_and_back);
+        for (name, version, kind) in [
+            ("c19_adopted_from_label_studios_own_storages_and_released_to_them", "0.8.2.post0", Kind::Moto),
+            ("c19_adopted_from_gcs_storages_and_released_to_them", "0.8.2.post0", Kind::Gcs),
+            ("c19_adopted_from_label_studio_0_7_and_released_to_it", "0.7.5.post1", Kind::Moto),
+        ] {
+            let servers = t.servers();
+            t.test_with(name, move || Ok((installed(version)?, servers.get(kind)?)), handover::there_and_back);
+        }
         t.test_with("c05_label_studio_0_7_counts_as_labelsync_does", || installed("0.7.5.post1"), live::dense_ids);
         t.test_with("c07_c08_c09_nothing_is_lost_beside_label_studio_0_8", || installed("0.8.2"), load::table);
     })

@@ -10,8 +10,6 @@
 mod cases;
 #[path = "vectors/expect.rs"]
 mod expect;
-#[path = "vectors/far.rs"]
-mod far;
 #[path = "vectors/local.rs"]
 mod local;
 #[path = "vectors/rules.rs"]

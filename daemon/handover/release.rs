@@ -230,6 +230,12 @@ fn source_map(
             None => drop(map.entry(id).or_insert_with(|| entry(&in_file(id)))),
         }
     }
+    // Imported since labelsync was stopped.
+    let note = &mut |id, _: &str| {
+        map.entry(id).or_insert_with(|| entry(&in_file(id)));
+        Ok(())
+    };
+    near.scan_tasks(note).map_err(of)?;
     if let Some(highest) = ledger.highest_id().map_err(|error| of_ledger(&error))? {
         map.entry(highest).or_insert_with(|| entry(&in_file(highest)));
     }
@@ -298,11 +304,12 @@ fn warnings(project: &ProjectSettings) -> Vec<String> {
     }
     let stores = [project.source.as_ref().map(|s| &s.store), project.target.as_ref().map(|t| &t.store)];
     let endpoint = stores.into_iter().flatten().find_map(|store| match store {
-        StoreSettings::S3(s3) => s3.endpoint.as_ref(),
-        StoreSettings::Gcs(_) | StoreSettings::Local { .. } => None,
+        StoreSettings::S3(s3) => Some(("AWS_ENDPOINT_URL", s3.endpoint.as_ref()?)),
+        StoreSettings::Gcs(gcs) => Some(("STORAGE_EMULATOR_HOST", gcs.endpoint.as_ref()?)),
+        StoreSettings::Local { .. } => None,
     });
-    if let Some(endpoint) = endpoint {
-        said.push(format!("endpoint: give Label Studio AWS_ENDPOINT_URL={} in its environment", printable(endpoint)));
+    if let Some((variable, endpoint)) = endpoint {
+        said.push(format!("endpoint: give Label Studio {variable}={} in its environment", printable(endpoint)));
     }
     said
 }

@@ -21,13 +21,13 @@ pub fn adopt(shared: &Shared, source: Option<&SourceSide>) -> Result<(), CycleEr
     if is_adopted(&shared.ledger)? || shared.near.own_storages()?.source {
         return Ok(());
     }
-    let map = shared.near.source_map()?;
-    if let (Some(side), SourceMap::Ids(ids)) = (source, &map) {
+    // `init --adopt` has made the first a local storage's, and kept it as the second.
+    let maps = [shared.near.source_map()?, shared.near.map_before()?];
+    if let Some(side) = source {
         let root = format!("{}/", side.store.root());
-        let ours: Vec<(TaskId, Key)> = ids
-            .iter()
-            .filter_map(|(id, key)| Some((*id, Key::new(key.as_str().strip_prefix(root.as_str())?))))
-            .collect();
+        let object = |key: &Key| key.as_str().strip_prefix(root.as_str()).map(Key::new);
+        let ours = maps.iter().flat_map(SourceMap::ids).filter_map(|(id, key)| Some((*id, object(key)?)));
+        let ours: Vec<(TaskId, Key)> = ours.collect();
         let origin = shared.ledger.origin(side.store.root())?;
         let taken = shared.ledger.adopt_ids(origin, &ours, "json")?;
         if taken > 0 {
@@ -35,7 +35,7 @@ pub fn adopt(shared: &Shared, source: Option<&SourceSide>) -> Result<(), CycleEr
             shared.tell(Happened::new(Level::Notice, "ids_adopted", text));
         }
     }
-    if let SourceMap::Unreadable = map {
+    if maps.contains(&SourceMap::Unreadable) {
         return Err(CycleError::Blocked {
             code: "source_json_unreadable",
             message:

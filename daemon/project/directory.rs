@@ -23,6 +23,8 @@ use crate::store::local_url;
 pub const TASKS: &str = "tasks.json";
 /// Label Studio's map of what it has listed.
 pub const SOURCE_MAP: &str = "source.json";
+/// The map as Label Studio's own cloud source left it, kept by `labelsyncd init --adopt`.
+pub const MAP_BEFORE: &str = "source.json.before-labelsync";
 /// Label Studio's map of its cloud target, kept by us.
 pub const TARGET_MAP: &str = "target.json";
 /// Label Studio's settings of the project.
@@ -33,7 +35,7 @@ pub const LABEL_CONFIG: &str = "config.xml";
 pub const COMPLETIONS: &str = "completions";
 
 /// Label Studio's own files besides `tasks.json`: at ten million ids `source.json` has 700 MB; it is read whole.
-const MAP_MAX_BYTES: u64 = 1 << 30;
+pub const MAP_MAX_BYTES: u64 = 1 << 30;
 /// A displaced `tasks.json`, read whole.
 const TASKS_MAX_BYTES: u64 = 4 << 30;
 /// `config.json` and the label config.
@@ -113,9 +115,23 @@ impl Directory {
         serde_json::from_slice(&contents.bytes)
             .map_err(|error| NearError::Invalid { file: CONFIG, detail: error.to_string() })
     }
+
+    fn map(&self, name: &str) -> Result<SourceMap, NearError> {
+        let contents = match self.dir()?.read(name, MAP_MAX_BYTES) {
+            Ok(Some(contents)) => contents,
+            Ok(None) => return Ok(SourceMap::Missing),
+            Err(error) if error.kind == FileErrorKind::Changing => return Ok(SourceMap::Unreadable),
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(entries) = serde_json::from_slice::<BTreeMap<String, SourceEntry>>(&contents.bytes) else {
+            return Ok(SourceMap::Unreadable);
+        };
+        let ids: Option<BTreeMap<TaskId, Key>> =
+            entries.into_iter().map(|(id, entry)| Some((TaskId::parse(&id)?, Key::new(entry.key)))).collect();
+        Ok(ids.map_or(SourceMap::Unreadable, |ids| SourceMap::Ids(ids.into_iter().collect())))
+    }
 }
 
-/// `completions/7.json`: `7.json`.
 /// Where the map's last `}` is; `None`: the file does not end with it.
 fn before_end(tasks: &File) -> io::Result<Option<u64>> {
     let Some(at) = tasks.metadata()?.len().checked_sub(1) else { return Ok(None) };
@@ -124,6 +140,7 @@ fn before_end(tasks: &File) -> io::Result<Option<u64>> {
     Ok((last == *b"}").then_some(at))
 }
 
+/// `completions/7.json`: `7.json`.
 fn completion_name(id: TaskId) -> String {
     format!("{id}.json")
 }
@@ -153,18 +170,11 @@ impl Near for Directory {
     }
 
     fn source_map(&self) -> Result<SourceMap, NearError> {
-        let contents = match self.dir()?.read(SOURCE_MAP, MAP_MAX_BYTES) {
-            Ok(Some(contents)) => contents,
-            Ok(None) => return Ok(SourceMap::Missing),
-            Err(error) if error.kind == FileErrorKind::Changing => return Ok(SourceMap::Unreadable),
-            Err(error) => return Err(error.into()),
-        };
-        let Ok(entries) = serde_json::from_slice::<BTreeMap<String, SourceEntry>>(&contents.bytes) else {
-            return Ok(SourceMap::Unreadable);
-        };
-        let ids: Option<BTreeMap<TaskId, Key>> =
-            entries.into_iter().map(|(id, entry)| Some((TaskId::parse(&id)?, Key::new(entry.key)))).collect();
-        Ok(ids.map_or(SourceMap::Unreadable, |ids| SourceMap::Ids(ids.into_iter().collect())))
+        self.map(SOURCE_MAP)
+    }
+
+    fn map_before(&self) -> Result<SourceMap, NearError> {
+        self.map(MAP_BEFORE)
     }
 
     fn label_config(&self) -> Result<(String, Fingerprint), NearError> {

@@ -204,6 +204,7 @@ impl Host {
         let shared = Shared {
             name: self.name.clone(),
             near: directory.clone(),
+            map_eye: Arc::default(),
             ledger: Arc::new(ledger),
             clock: self.clock.clone(),
             board: self.board.clone(),
@@ -351,7 +352,9 @@ fn keep_displaced_completions(dir: &Dir, shared: &Shared) -> Result<(), CycleErr
 
 /// Turns hints of the directory into wakes, and says when there are no events to go by.
 async fn watch_directory(shared: Shared, path: PathBuf, wakes: Arc<Wakes>, end: CancellationToken) {
-    let watcher = Watcher::start(&path, Periods::default());
+    let eye = shared.clone();
+    let look_at_map = move || eye.map_eye.look(&*eye.near);
+    let watcher = Watcher::start(&path, Periods::default(), Box::new(look_at_map.clone()));
     let mut warned = None;
     // Label Studio writes its map with every page that is open: it is looked at only where it says something new.
     let mut map_at: Option<Instant> = None;
@@ -382,6 +385,8 @@ async fn watch_directory(shared: Shared, path: PathBuf, wakes: Arc<Wakes>, end: 
             if why == Rescan::Overflow {
                 shared.events.meters().watch_overflow();
             }
+            let look = look_at_map.clone();
+            blocking(move || Ok(look())).await.ok();
             wakes.wake_source(SourceWake::Near);
             wakes.wake_target(TargetWake::Local);
         } else {

@@ -22,6 +22,27 @@ pub enum SourceMap {
     Ids(Vec<(TaskId, Key)>),
 }
 
+impl SourceMap {
+    /// The ids with their keys; none where there is no whole map.
+    pub fn ids(&self) -> &[(TaskId, Key)] {
+        match self {
+            Self::Ids(ids) => ids,
+            Self::Missing | Self::Unreadable => &[],
+        }
+    }
+
+    /// Every id that it names, ascending, also by a task's place in `tasks.json`; `None` where there is no whole map. Two
+    /// threads of Label Studio that write it at once can leave a mixture, whole JSON too, with one id at another's key.
+    pub fn named(&self) -> Option<Vec<TaskId>> {
+        let Self::Ids(ids) = self else { return None };
+        let place = |key: &Key| TaskId::parse(key.as_str().rsplit_once("tasks.json/")?.1);
+        let mut named: Vec<TaskId> = ids.iter().flat_map(|(id, key)| [Some(*id), place(key)]).flatten().collect();
+        named.sort_unstable();
+        named.dedup();
+        Some(named)
+    }
+}
+
 /// What `tasks.json` was replaced by.
 #[derive(Debug)]
 pub struct Written {
@@ -126,6 +147,10 @@ pub trait Near: Send + Sync + fmt::Debug {
     fn source_print(&self) -> Result<Option<Fingerprint>, NearError>;
     /// Label Studio's map of what it has listed.
     fn source_map(&self) -> Result<SourceMap, NearError>;
+    /// What the map said before `labelsyncd init --adopt` made it a local storage's.
+    fn map_before(&self) -> Result<SourceMap, NearError> {
+        Ok(SourceMap::Missing)
+    }
     /// The label config and its version.
     fn label_config(&self) -> Result<(String, Fingerprint), NearError>;
     /// Which storages Label Studio serves itself.

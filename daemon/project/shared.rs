@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::board::Board;
 use super::error::CycleError;
 use super::ledger::{HoldRow, Ledger};
+use super::map_eye::MapEye;
 use super::near::Near;
 use crate::clock::{Clock, UnixMillis};
 use crate::events::{EventLog, Happened, Level};
@@ -19,6 +20,8 @@ pub struct Shared {
     pub name: ProjectName,
     /// Its Label Studio.
     pub near: Arc<dyn Near>,
+    /// What has left its Label Studio's map.
+    pub map_eye: Arc<MapEye>,
     /// Its ledger.
     pub ledger: Arc<Ledger>,
     /// The time.

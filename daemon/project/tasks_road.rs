@@ -121,8 +121,9 @@ impl TasksRoad {
         self.highest_in = compared.walked.zip(compared.in_file.last().copied());
         self.record(compared.changes)?;
         self.seen.forget();
-        if !ours && is_written_in_place(compared.walked, recorded) {
+        if let Some(written) = compared.walked.filter(|_| !ours && is_written_in_place(compared.walked, recorded)) {
             self.mark_seen_among(&compared.in_file)?;
+            self.shared.map_eye.stand(&compared.in_file, &written);
         }
         if !compared.open {
             let print = compared.walked.map_or_else(String::new, |print| print.to_string());
@@ -163,14 +164,14 @@ impl TasksRoad {
         })?;
         in_file.sort_unstable();
         // After the walk: Label Studio writes the map first, so what is missing by its doing is missing in both.
-        let map = self.map()?;
+        let map = Listed::of(self.map()?, self.shared.map_eye.left());
         for (id, text) in rescued {
-            let listing = listed(&map, *id);
+            let listing = map.listing(*id);
             if !told.contains(id) && rescue(ledger, *id, text, listing, &in_file, &mut changes)? {
                 told.insert(*id);
             }
         }
-        let listing = |id| if walked.is_some() { listed(&map, id) } else { Listing::Missing };
+        let listing = |id| if walked.is_some() { map.listing(id) } else { Listing::Missing };
         let mut undecided = false;
         for id in ledger.shown_ids()? {
             let present = in_file.binary_search(&id).is_ok();
@@ -193,16 +194,12 @@ impl TasksRoad {
                 changes.push(&NearChange { action: NearAction::Withdraw(id), file: None })?;
             }
         }
-        let mapped = match &map {
-            SourceMap::Ids(ids) => ids.last().map(|(id, _)| *id),
-            SourceMap::Missing | SourceMap::Unreadable => None,
-        };
-        let highest = mapped.max(in_file.last().copied()).max(rescued.keys().next_back().copied());
+        let highest = map.highest().max(in_file.last().copied()).max(rescued.keys().next_back().copied());
         if let Some(highest) = highest {
             ledger.note_highest(highest)?;
         }
         // What is missing and cannot be decided without the map must be looked at again, though the file stays.
-        let open = map == SourceMap::Unreadable && undecided;
+        let open = map.is_unreadable() && undecided;
         Ok(Compared { changes, in_file, walked, open })
     }
 
@@ -413,12 +410,36 @@ fn unreadable_map() -> CycleError {
     }
 }
 
-fn listed(map: &SourceMap, id: TaskId) -> Listing {
-    match map {
-        SourceMap::Missing => Listing::Missing,
-        SourceMap::Unreadable => Listing::Unreadable,
-        SourceMap::Ids(ids) if ids.binary_search_by_key(&id, |(id, _)| *id).is_ok() => Listing::Has,
-        SourceMap::Ids(_) => Listing::Lacks,
+/// Label Studio's map, and what has left it a moment ago.
+struct Listed {
+    map: SourceMap,
+    named: Vec<TaskId>,
+    left: Vec<TaskId>,
+}
+
+impl Listed {
+    fn of(map: SourceMap, left: Vec<TaskId>) -> Self {
+        let named = map.named().unwrap_or_default();
+        Self { map, named, left }
+    }
+
+    fn listing(&self, id: TaskId) -> Listing {
+        let is_in = |ids: &[TaskId]| ids.binary_search(&id).is_ok();
+        match self.map {
+            SourceMap::Missing => Listing::Missing,
+            SourceMap::Unreadable => Listing::Unreadable,
+            SourceMap::Ids(_) if !is_in(&self.named) => Listing::Lacks,
+            SourceMap::Ids(_) if is_in(&self.left) => Listing::Left,
+            SourceMap::Ids(_) => Listing::Has,
+        }
+    }
+
+    fn highest(&self) -> Option<TaskId> {
+        self.named.last().copied()
+    }
+
+    fn is_unreadable(&self) -> bool {
+        self.map == SourceMap::Unreadable
     }
 }
 
@@ -462,7 +483,7 @@ fn rescue(
         return Ok(false);
     }
     // An import that was deleted since, and is recorded so.
-    if known.is_some_and(|known| known.state == TaskState::Spent) && listing == Listing::Lacks {
+    if known.is_some_and(|known| known.state == TaskState::Spent) && matches!(listing, Listing::Lacks | Listing::Left) {
         return Ok(false);
     }
     changes.push(&NearChange { action, file: Some((text.to_owned(), facts.data_hash, facts.url)) })?;

@@ -2,7 +2,7 @@
 //!
 //! Promise: after a lost event (full queue, error, a directory made anew, no watch at all) the next hint says "look at
 //! everything" (promises 48, 49); a hint narrows what is looked at and is never the truth; memory is bounded.
-//! Not here: looking; the periodic full look, which a project needs even with a perfect watcher.
+//! Not here: looking (a version of `source.json` that lasts for milliseconds is looked at by whoever asks for it); the periodic full look, which a project needs even with a perfect watcher.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -188,10 +188,13 @@ pub struct Watcher {
     task: JoinHandle<()>,
 }
 
-#[derive(Debug)]
+/// Called when `source.json` was written, on the thread of the events: versions of it can be gone a moment later.
+pub type OnMap = Box<dyn Fn() + Send + Sync>;
+
 struct Shared {
     project: PathBuf,
     completions: PathBuf,
+    on_map: OnMap,
     state: Mutex<State>,
     /// There are hints.
     wake: Notify,
@@ -208,12 +211,13 @@ struct State {
 
 impl Watcher {
     /// Starts watching, within a tokio runtime. The first hint is to look at everything.
-    pub fn start(project: &Path, periods: Periods) -> Self {
+    pub fn start(project: &Path, periods: Periods, on_map: OnMap) -> Self {
         let state =
             State { hints: Hints::all(Rescan::Started), mode: Mode::Polling(PollReason::Starting), broken: false };
         let shared = Arc::new(Shared {
             project: project.to_owned(),
             completions: project.join(COMPLETIONS),
+            on_map,
             state: Mutex::new(state),
             wake: Notify::new(),
             check: Notify::new(),
@@ -359,6 +363,12 @@ fn is_remote(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|fs| REMOTE_FILE_SYSTEMS.contains(&(fs.f_type as u64 & 0xffff_ffff)))
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("project", &self.project).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Hints stay usable when a thread panics: each change leaves them whole.
@@ -413,6 +423,9 @@ impl Shared {
         } else if name == TASKS {
             self.hint(|hints| hints.tasks = true);
         } else if name == SOURCE_MAP {
+            if matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_))) {
+                (self.on_map)();
+            }
             self.hint(|hints| hints.map = true);
         } else if CONFIGS.contains(&name) {
             self.hint(|hints| hints.config = true);

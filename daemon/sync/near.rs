@@ -44,6 +44,9 @@ pub enum Listing {
     Has,
     /// The file is there and does not name the id.
     Lacks,
+    /// It names the id again, after a version that did not: the user deleted it, and another thread of Label Studio had
+    /// listed the file of before.
+    Left,
     /// No such file: never started, or re-initialised.
     Missing,
     /// Torn; Label Studio is writing it.
@@ -87,9 +90,9 @@ fn absent(id: TaskId, known: &KnownTask, state: TaskState, listing: Listing) -> 
     match (listing, state) {
         (Listing::Unreadable, _) => None,
         (Listing::Has | Listing::Missing, _) => Some(NearAction::Restore(id)),
-        (Listing::Lacks, _) if !known.seen => Some(NearAction::Restore(id)),
-        (Listing::Lacks, TaskState::Foreign) => Some(NearAction::ForeignGone(id)),
-        (Listing::Lacks, _) => Some(NearAction::Retire(id)),
+        (Listing::Lacks | Listing::Left, _) if !known.seen => Some(NearAction::Restore(id)),
+        (Listing::Lacks | Listing::Left, TaskState::Foreign) => Some(NearAction::ForeignGone(id)),
+        (Listing::Lacks | Listing::Left, _) => Some(NearAction::Retire(id)),
     }
 }
 
@@ -115,6 +118,9 @@ mod tests {
         assert_eq!(table(Live, true, true, None, Has), "task_restored");
         assert_eq!(table(Live, false, true, None, Lacks), "task_restored");
         assert_eq!(table(Live, true, true, None, Lacks), "task_retired");
+        assert_eq!(table(Live, true, true, None, Left), "task_retired");
+        assert_eq!(table(Live, false, true, None, Left), "task_restored");
+        assert_eq!(table(Foreign, true, true, None, Left), "import_deleted");
         assert_eq!(table(Live, true, true, None, Missing), "task_restored");
         assert_eq!(table(Live, true, true, None, Unreadable), "-");
         assert_eq!(table(Live, false, false, None, Has), "-");

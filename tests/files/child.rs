@@ -164,7 +164,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn watch(path: &Path) {
     let runtime = runtime();
     let guard = runtime.enter();
-    let watcher = Watcher::start(path, quick());
+    let watcher = Watcher::start(path, quick(), Box::new(|| ()));
     drop(guard);
     std::thread::sleep(Duration::from_millis(400));
     watcher.take();
@@ -179,7 +179,7 @@ fn watch(path: &Path) {
 fn watch_mode(path: &Path) {
     let runtime = runtime();
     let guard = runtime.enter();
-    let watcher = Watcher::start(path, quick());
+    let watcher = Watcher::start(path, quick(), Box::new(|| ()));
     drop(guard);
     std::thread::sleep(Duration::from_millis(400));
     say(&format!("{:?}", watcher.mode()));

@@ -41,7 +41,7 @@ fn run<F: Future>(body: F) -> F::Output {
 
 /// A watcher that has said its first "everything" and watches.
 async fn watching(path: &Path) -> Watcher {
-    let watcher = Watcher::start(path, QUICK);
+    let watcher = Watcher::start(path, QUICK, Box::new(|| ()));
     let started = Instant::now();
     while watcher.mode() != Mode::Inotify {
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", watcher.mode());
@@ -159,7 +159,7 @@ fn a_missing_project_is_awaited() {
     let outer = tempfile::tempdir().unwrap();
     let path = outer.path().join("project");
     run(async {
-        let watcher = Watcher::start(&path, QUICK);
+        let watcher = Watcher::start(&path, QUICK, Box::new(|| ()));
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(watcher.mode(), Mode::Polling(PollReason::DirectoryMissing));
         watcher.take();

@@ -417,6 +417,7 @@ pub fn shared(near: Arc<dyn Near>, ledger: Arc<Ledger>, clock: Arc<TestClock>, w
     Shared {
         name: ProjectName::parse("p").unwrap(),
         near,
+        map_eye: Arc::default(),
         ledger,
         clock: clock.clone(),
         board: Arc::new(Board::new("p", "/p", UnixMillis(0))),

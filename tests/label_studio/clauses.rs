@@ -134,6 +134,34 @@ pub fn c08_a_clobbered_task_comes_back() {
     assert_eq!(beside.until_ids(&[0, 1]), tasks, "made anew");
 }
 
+/// The map names a deleted task again, as another thread of Label Studio had listed the file of before: it stays deleted.
+/// What only left the map, and stands in the next `tasks.json` of Label Studio's, is lost later like any other.
+pub fn c08_a_delete_is_kept_though_the_map_names_it_again() {
+    let mut beside = Beside::played();
+    for key in ["a.png", "b.png", "c.png"] {
+        beside.put(key);
+    }
+    beside.start_local();
+    let tasks = beside.until_ids(&[0, 1, 2]);
+    let without = |gone: &[u64]| tasks.clone().into_iter().filter(|(id, _)| !gone.contains(id)).collect::<Vec<_>>();
+    list(&beside, [0, 1, 2]);
+    std::thread::sleep(Duration::from_secs(2));
+    list(&beside, [0, 2]);
+    std::thread::sleep(Duration::from_millis(200));
+    list(&beside, [0, 1, 2]);
+    save(&beside, without(&[1]));
+    beside.sync();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(beside.tasks().into_keys().collect::<Vec<_>>(), [0, 2], "it stays deleted");
+    list(&beside, [0]);
+    std::thread::sleep(Duration::from_millis(200));
+    list(&beside, [0, 1, 2]);
+    beside.write("tasks.json", &format!("{} ", std::fs::read_to_string(beside.project().join("tasks.json")).unwrap()));
+    std::thread::sleep(Duration::from_secs(2));
+    save(&beside, without(&[1, 2]));
+    beside.until_ids(&[0, 2]);
+}
+
 /// An import under the id of a task that Label Studio had not seen keeps it; ours moves.
 pub fn c09_an_import_keeps_its_id_and_ours_moves() {
     let mut beside = Beside::played();

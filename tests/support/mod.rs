@@ -26,6 +26,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part")]
 
 pub mod double;
+pub mod far;
 pub mod fault_proxy;
 pub mod label_studio;
 pub mod rig;

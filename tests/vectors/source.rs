@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::cases::{self, Case};
 use crate::expect::{Expect, Shown};
-use crate::far::Far;
 use crate::rules;
+use crate::support::far::Far;
 use crate::support::rig::{Ran, Rig};
 use crate::support::{Server, environment};
 use crate::tally::Tally;

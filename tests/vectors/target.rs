@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::cases::{self, Case};
-use crate::far::Far;
 use crate::rules::loose;
 use crate::source::{each, rig};
+use crate::support::far::Far;
 use crate::support::label_studio::{Installed, LabelStudio, Zygote};
 use crate::support::rig::{Ran, Rig};
 use crate::support::{ACCESS_KEY, SECRET_KEY, Server};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use crate::support::{Kind, Server};
+use super::{Kind, Server};
 
 /// One bucket.
 pub struct Far {
@@ -25,6 +25,17 @@ impl Far {
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { server: server.clone(), name: name.to_owned(), http, runtime }
+    }
+
+    /// A bucket that no other test has.
+    pub fn new_bucket(server: &Arc<Server>) -> Self {
+        let far = Self::new(server, "");
+        let name = far.runtime.block_on(server.new_bucket());
+        Self { name, ..far }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     fn url(&self, rest: &str) -> String {

@@ -1,0 +1,81 @@
+//! Every version of Label Studio's `source.json`, read at its event: which ids have left it, if only for a moment.
+//!
+//! Promise: an id that is said to have left stood in one whole version and not in a later one, which only a user's
+//! delete does. What was not caught in time stays in doubt, and comes back (contract C8).
+//! Not here: events (`watch`); what follows from it (`sync::near`).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::files::Fingerprint;
+use super::near::Near;
+use crate::names::TaskId;
+
+/// A larger map is not read at each of its events: with 200,000 tasks that takes as long as Label Studio's own page.
+const READ_MAX_BYTES: u64 = 16 << 20;
+
+/// Label Studio writes `tasks.json` right after the map, 100,000 tasks within two seconds. What left the map and still
+/// stands in `tasks.json` later was not deleted: Label Studio died in between, or its other thread undid it.
+const BELIEVED_FOR: Duration = Duration::from_secs(10);
+
+/// What was seen of the map so far.
+#[derive(Debug, Default)]
+pub struct MapEye {
+    /// Held by one look, or to copy what it found; never across a wait.
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// What the last whole version named, ascending.
+    named: Option<Vec<TaskId>>,
+    left: BTreeMap<TaskId, Left>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    at: Instant,
+    /// When the version without it was written, nanoseconds since 1970.
+    map_mtime_ns: i64,
+}
+
+impl MapEye {
+    /// The map was written. A version that is being written over is left out: the next one has its event too.
+    pub fn look(&self, near: &dyn Near) {
+        // Called for every event: errors are told by the cycle, which looks as well.
+        let print = match near.source_print() {
+            Ok(Some(print)) if print.size_bytes <= READ_MAX_BYTES => print,
+            Ok(None) => return *self.lock() = Seen::default(),
+            Ok(Some(_)) | Err(_) => return,
+        };
+        let mut seen = self.lock();
+        let Some(named) = near.source_map().ok().and_then(|map| map.named()) else { return };
+        let is_there = |id: &TaskId| named.binary_search(id).is_ok();
+        let left = Left { at: Instant::now(), map_mtime_ns: print.mtime_ns };
+        let before = seen.named.take().unwrap_or_default();
+        for id in before.into_iter().filter(|id| !is_there(id)) {
+            seen.left.insert(id, left);
+        }
+        seen.named = Some(named);
+    }
+
+    /// Ids that left the map a moment ago, ascending, though it may name them again.
+    pub fn left(&self) -> Vec<TaskId> {
+        let mut seen = self.lock();
+        seen.left.retain(|_, left| left.at.elapsed() < BELIEVED_FOR);
+        seen.left.keys().copied().collect()
+    }
+
+    /// Label Studio has written a `tasks.json` with these: what left the map before that was not deleted, or is another
+    /// task now.
+    pub fn stand(&self, in_file: &[TaskId], tasks: &Fingerprint) {
+        let is_there = |id: &TaskId| in_file.binary_search(id).is_ok();
+        self.lock().left.retain(|id, left| !(is_there(id) && tasks.mtime_ns > left.map_mtime_ns));
+    }
+
+    /// A panic within a look leaves at worst one version out.
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
