@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::rows::sql_id;
+use super::rows::{self, sql_id};
 use super::{IS_COPY, Ledger, LedgerError, beside, remove_if_there};
 use crate::clock::UnixMillis;
 use crate::names::{Sha256, TaskId};
@@ -60,7 +60,11 @@ impl Rebuilding {
                     std::fs::copy(from, to).map_err(fail)?;
                 }
             }
-            this.rows = this.ledger.transact(|tx| Ok(salvage(&copy.path().join("old"), tx)))?;
+            let salvaged = this.ledger.transact(|tx| Ok(salvage(&copy.path().join("old"), tx)))?;
+            this.rows = salvaged.rows;
+            if let Some(highest) = salvaged.doubtful {
+                this.ledger.note_highest(highest)?;
+            }
         }
         this.ledger.transact(|tx| tx.execute(NOT_KEPT, []).map(drop))?;
         Ok(this)
@@ -174,14 +178,48 @@ fn reconcile_one(tx: &Transaction, task: &StandingTask) -> rusqlite::Result<bool
     Ok(false)
 }
 
-/// Copies every row that can be read and fits; how many.
-fn salvage(old: &Path, into: &Transaction) -> u64 {
-    let Ok(connection) = Connection::open(old) else { return 0 };
-    TABLES.iter().map(|(table, order)| salvage_table(&connection, into, table, order).unwrap_or(0)).sum()
+/// What could be read of a damaged ledger.
+#[derive(Default)]
+struct Salvaged {
+    /// Rows that were kept.
+    rows: u64,
+    /// The highest id whose row says another key than its index.
+    doubtful: Option<TaskId>,
+}
+
+/// Copies every row that can be read and fits.
+fn salvage(old: &Path, into: &Transaction) -> Salvaged {
+    let Ok(connection) = Connection::open(old) else { return Salvaged::default() };
+    let doubtful = doubtful(&connection).unwrap_or_default();
+    let ids: Vec<String> = doubtful.iter().map(TaskId::to_string).collect();
+    // Before any is copied: its key may be another row's.
+    let believed = format!("WHERE id NOT IN ({})", ids.join(", "));
+    let salvage = |(table, order): &(&str, &str)| {
+        let which = if *table == "tasks" { believed.as_str() } else { "" };
+        salvage_table(&connection, into, (table, which), order).unwrap_or(0)
+    };
+    Salvaged { rows: TABLES.iter().map(salvage).sum(), doubtful: doubtful.last().copied() }
+}
+
+/// Tasks whose key is another one in the row than in the index: nobody knows which is right. As orphans of `tasks.json`
+/// their objects find them again.
+fn doubtful(old: &Connection) -> rusqlite::Result<Vec<TaskId>> {
+    let mut statement = old.prepare(
+        "SELECT id FROM tasks AS r NOT INDEXED WHERE r.key IS NOT NULL AND NOT EXISTS (
+           SELECT 1 FROM tasks AS i INDEXED BY one_id_a_key WHERE i.origin = r.origin AND i.key = r.key AND i.id = r.id)
+         ORDER BY id",
+    )?;
+    let ids = statement.query_map([], |row| rows::id(row, 0))?;
+    ids.collect()
 }
 
 /// From both ends: a damaged page in the middle costs its own rows and no others.
-fn salvage_table(old: &Connection, into: &Transaction, table: &str, order: &str) -> rusqlite::Result<u64> {
+fn salvage_table(
+    old: &Connection,
+    into: &Transaction,
+    (table, which): (&str, &str),
+    order: &str,
+) -> rusqlite::Result<u64> {
     let theirs = columns(old, table)?;
     let common: Vec<String> = columns(into, table)?.into_iter().filter(|name| theirs.contains(name)).collect();
     let (names, marks) = (common.join(", "), vec!["?"; common.len()].join(", "));
@@ -189,7 +227,8 @@ fn salvage_table(old: &Connection, into: &Transaction, table: &str, order: &str)
     let mut kept = 0;
     for direction in ["ASC", "DESC"] {
         let order: Vec<String> = order.split(", ").map(|column| format!("{column} {direction}")).collect();
-        let mut statement = old.prepare(&format!("SELECT {names} FROM {table} ORDER BY {}", order.join(", ")))?;
+        let mut statement =
+            old.prepare(&format!("SELECT {names} FROM {table} {which} ORDER BY {}", order.join(", ")))?;
         let mut rows = statement.query([])?;
         let end = loop {
             let row = match rows.next() {
