@@ -69,7 +69,7 @@ pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
             road.expect_target(force.target.as_ref().map(TargetSide::place));
             let cycle = road.cycle(force.source.as_ref(), far);
             let Some(result) = finish(cycle, &this.stop).await else { return Ok(()) };
-            let interval = force.source.as_ref().map(|side| side.settings.poll_interval);
+            let interval = force.source.as_ref().map(|side| road.poll_interval(side));
             pacing.end(begun, far, interval, result.map(|()| road.take_changes()))?;
         }
         if force.paused {

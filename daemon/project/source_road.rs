@@ -24,6 +24,7 @@ use crate::events::{Happened, Level};
 use crate::store::listing::{ListingError, Order};
 use crate::sync::action::{HideReason, TaskAction};
 use crate::sync::holds::Vanish;
+use crate::sync::pace::idle_poll;
 use crate::sync::select::{OwnTarget, Skip};
 use crate::sync::source::{Counts, Ids, SourcePolicy, decide};
 
@@ -57,6 +58,8 @@ pub struct SourceRoad {
     left_out: BTreeMap<Skip, u64>,
     /// Differences reserved since [`SourceRoad::take_changes`].
     changes: u64,
+    /// Listings in a row that showed nothing to do.
+    without_news: u32,
 }
 
 impl SourceRoad {
@@ -73,6 +76,7 @@ impl SourceRoad {
             target: None,
             left_out: BTreeMap::new(),
             changes: 0,
+            without_news: 0,
         }
     }
 
@@ -90,6 +94,12 @@ impl SourceRoad {
     /// When `tasks.json` must be looked at again.
     pub fn wake_at(&self) -> Option<Instant> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).wake_at()
+    }
+
+    /// How often the bucket is to be looked at, after what it showed last.
+    pub fn poll_interval(&self, side: &SourceSide) -> Duration {
+        let settings = &side.settings;
+        idle_poll(settings.poll_interval, settings.poll_interval_idle, self.without_news)
     }
 
     /// Once around. What Label Studio did to `tasks.json` is mended also while the bucket cannot be reached.
@@ -168,6 +178,8 @@ impl SourceRoad {
         self.recheck(&config).await?;
         let looked = self.look(side, &config).await?;
         self.publish(&looked.sealed.counts, side);
+        let is_news = looked.sealed.counts.differences > 0;
+        self.without_news = if is_news { 0 } else { self.without_news.saturating_add(1) };
         if self.is_held(looked.sealed.vanish.as_ref(), side).await? {
             return Ok(());
         }

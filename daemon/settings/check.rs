@@ -142,6 +142,7 @@ fn source(name: &ProjectName, table: &Table, report: &mut Report) -> Option<Sour
         let message = "`local` points tasks to copies, and there are none";
         section.problem("blob_url", message, "add `create_local_copy = true`, or leave `blob_url` out");
     }
+    let poll_interval = section.interval("poll_interval", DEFAULT_SOURCE_POLL, POLL_MIN..=POLL_MAX);
     let source = SourceSettings {
         regex,
         exclude,
@@ -150,7 +151,8 @@ fn source(name: &ProjectName, table: &Table, report: &mut Report) -> Option<Sour
         data_key: data_key(&mut section),
         create_local_copy,
         blob_url,
-        poll_interval: section.interval("poll_interval", DEFAULT_SOURCE_POLL, POLL_MIN..=POLL_MAX),
+        poll_interval,
+        poll_interval_idle: section.interval("poll_interval_idle", poll_interval, POLL_MIN..=POLL_MAX),
         on_removed: section.choice("on_removed", &[("keep", OnRemoved::Keep), ("hide", OnRemoved::Hide)]),
         on_changed: section.choice("on_changed", &[("update", OnChanged::Update), ("keep", OnChanged::Keep)]),
         max_removed: section.fraction("max_removed", DEFAULT_MAX_REMOVED),

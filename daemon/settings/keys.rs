@@ -63,6 +63,7 @@ pub const SOURCE: &[Key] = &[
     runtime(flag("create_local_copy")),
     text("blob_url", "\"cloud\""),
     runtime(text("poll_interval", "\"30s\"")),
+    text("poll_interval_idle", "\"10m\""),
     runtime(text("on_removed", "\"keep\"")),
     runtime(text("on_changed", "\"update\"")),
     text("region", "\"us-east-2\""),

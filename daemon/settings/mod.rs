@@ -104,6 +104,8 @@ pub struct SourceSettings {
     pub blob_url: BlobUrl,
     /// A listing begins this often; see [`crate::sync::pace::next_poll`].
     pub poll_interval: Duration,
+    /// As seldom as this while nothing changes, see [`crate::sync::pace::idle_poll`]; not longer than `poll_interval`: off.
+    pub poll_interval_idle: Duration,
     /// What happens to the task of an object that is gone.
     pub on_removed: OnRemoved,
     /// What happens to the task of an object that has changed.

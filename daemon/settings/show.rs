@@ -106,6 +106,7 @@ fn source_value(source: &SourceSettings, key: &str) -> Option<Value> {
         "create_local_copy" => json!(source.create_local_copy),
         "blob_url" => json!(source.blob_url),
         "poll_interval" => json!(format_duration(source.poll_interval)),
+        "poll_interval_idle" => json!(format_duration(source.poll_interval_idle)),
         "on_removed" => json!(source.on_removed),
         "on_changed" => json!(source.on_changed),
         "max_removed" => json!(format!("{}%", source.max_removed.percent)),

@@ -61,6 +61,15 @@ pub fn next_poll(interval: Duration, took: Duration) -> Duration {
     interval.saturating_sub(took).max(took.min(interval))
 }
 
+/// Listings without news after which an idle bucket's interval doubles: ten say that it is no pause between two uploads.
+const IDLE_POLLS: u32 = 10;
+
+/// How often a bucket is polled that showed no news for so many listings: every `interval`, growing to `idle` at most.
+pub fn idle_poll(interval: Duration, idle: Duration, without_news: u32) -> Duration {
+    let doublings = (without_news / IDLE_POLLS).min(31);
+    interval.saturating_mul(1 << doublings).min(idle).max(interval)
+}
+
 /// The share of its wait after which the second poll comes, half to whole: projects that begin together do not poll
 /// together for ever. `name` is of one direction of one project.
 pub fn second_poll(name: &str) -> f64 {
@@ -92,6 +101,14 @@ mod tests {
         assert_eq!(next(30, 10), 20);
         assert_eq!(next(30, 20), 20);
         assert_eq!(next(30, 600), 30);
+    }
+
+    #[test]
+    fn an_idle_bucket_is_polled_less_often_where_it_may_be() {
+        let of = |idle, polls| idle_poll(Duration::from_secs(30), Duration::from_secs(idle), polls).as_secs();
+        assert_eq!([0, 9, 10, 20, 30, 40, u32::MAX].map(|polls| of(200, polls)), [30, 30, 60, 120, 200, 200, 200]);
+        assert_eq!([0, 10, u32::MAX].map(|polls| of(30, polls)), [30; 3], "off");
+        assert_eq!(of(1, 100), 30, "never more often");
     }
 
     #[test]

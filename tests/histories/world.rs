@@ -466,6 +466,7 @@ fn source_settings(blobs: bool) -> SourceSettings {
         create_local_copy: false,
         blob_url: BlobUrl::Cloud,
         poll_interval: Duration::from_secs(30),
+        poll_interval_idle: Duration::from_secs(30),
         on_removed: OnRemoved::Keep,
         on_changed: OnChanged::Update,
         max_removed: Fraction { percent: 50 },
