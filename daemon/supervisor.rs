@@ -42,6 +42,10 @@ use crate::store::metered::Metered;
 use crate::sync::pace::Pace;
 use crate::systemd::{NotifyState, notify};
 
+/// How long a project may take to open at the start before the service manager gives up: a ledger of ten million rows is
+/// read whole. However many projects there are, a start that gets on is not ended.
+const OPENING_MAX_USEC: u32 = 60_000_000;
+
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -152,6 +156,7 @@ impl Supervisor {
         });
         for project in current.settings.projects.values() {
             let (host, running) = this.host(project, &current);
+            notify(&[NotifyState::ExtendTimeoutUsec(OPENING_MAX_USEC)]);
             let first = host.open().await;
             if let Err(NotOpened::Locked(what)) = first {
                 return Err(StartError::Locked(what));

@@ -12,6 +12,8 @@ mod boxes;
 mod main_job;
 #[path = "systemd/package.rs"]
 mod package;
+#[path = "systemd/sandbox.rs"]
+mod sandbox;
 #[path = "systemd/service.rs"]
 mod service;
 mod support;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
             service::l73_what_takes_too_much_memory_is_started_again,
             access::l60_root_and_operators_may_ask_and_nobody_else,
             access::l89_a_project_that_is_not_let_in_is_named_with_its_remedy,
+            sandbox::l85_a_state_directory_of_another_owner_is_taken_back,
         );
         trials.test_with(
             "l82_each_loop_that_hangs_is_started_again",
@@ -66,9 +69,29 @@ fn main() -> ExitCode {
             service::l82_a_store_that_does_not_answer_is_no_hang,
         );
         trials.test_with(
+            "l82_a_start_that_never_ends_is_ended",
+            || needs("strace").and_then(|()| SystemBox::installed()),
+            sandbox::l82_a_start_that_never_ends_is_ended,
+        );
+        trials.test_with(
+            "l83_a_stop_that_takes_too_long_is_ended_and_healed",
+            || needs("strace").and_then(|()| SystemBox::installed()),
+            sandbox::l83_a_stop_that_takes_too_long_is_ended_and_healed,
+        );
+        trials.test_with(
+            "l87_what_the_unit_takes_away_is_away",
+            || needs("python3").and_then(|()| SystemBox::installed()),
+            sandbox::l87_what_the_unit_takes_away_is_away,
+        );
+        trials.test_with(
             "a_package_is_installed_upgraded_removed_and_purged",
             package::Packages::make,
             package::a_package_is_installed_upgraded_removed_and_purged,
+        );
+        trials.test_with(
+            "cargo_deb_makes_the_same_package",
+            package::cargo_deb,
+            package::cargo_deb_makes_the_same_package,
         );
         trials.test_with(
             "the_operations_guide_is_what_happens",

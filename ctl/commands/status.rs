@@ -143,9 +143,7 @@ fn print_project(out: &mut Out, project: &ProjectStatus, now: UnixMillis) -> io:
     let name = out.paint(Ink::Strong, printable(&project.name));
     let state = out.state(project.state, project.named_state());
     out.line(format_args!("\n{name}: {state} since {}", when(project.since, now)))?;
-    for reason in &project.reasons {
-        out.reason("  ", reason)?;
-    }
+    // What is held may be the cause of the rest.
     for hold in &project.holds {
         out.hold("  ", &project.name, hold)?;
     }
@@ -154,6 +152,9 @@ fn print_project(out: &mut Out, project: &ProjectStatus, now: UnixMillis) -> io:
         out.line(format_args!(
             "    {arrow} where that is not meant: put right what is wrong, and it goes on by itself"
         ))?;
+    }
+    for reason in &project.reasons {
+        out.reason("  ", reason)?;
     }
     row(out, "directory", printable(&project.path))?;
     let foreign = match project.foreign_tasks {

@@ -170,6 +170,17 @@ impl Board {
         self.update(now, |status| status.holds = holds);
     }
 
+    /// Nothing is looked at any more: what the last looks came to says nothing now.
+    pub fn closed(&self, now: UnixMillis) {
+        self.update(now, |status| {
+            let source = status.source.as_mut().map(|source| (&mut source.poll, &mut source.progress));
+            let target = status.target.as_mut().map(|target| (&mut target.poll, &mut target.progress));
+            for (poll, progress) in source.into_iter().chain(target) {
+                (poll.error, poll.failures, poll.next_at, *progress) = (None, 0, None, None);
+            }
+        });
+    }
+
     /// How far a look is; `None`: over. Either way the loop got further.
     pub fn progress(&self, direction: Direction, progress: Option<Progress>) {
         self.pulse(direction).beat();
@@ -213,7 +224,11 @@ impl Inner {
         if status.conflicts > 0 {
             reasons.push(in_conflict(&status.name, status.conflicts));
         }
-        let begun = status.cycles.source_ended > 0 || status.cycles.target_ended > 0;
+        let cycles = status.cycles;
+        // Once around on each side that there is.
+        let begun = (status.source.is_none() || cycles.source_ended > 0)
+            && (status.target.is_none() || cycles.target_ended > 0)
+            && cycles.source_ended + cycles.target_ended > 0;
         let (state, name) = match (&self.failed, reasons.first()) {
             (Some(reason), _) => (State::Failed, Some(reason)),
             _ if self.paused => (State::Paused, None),

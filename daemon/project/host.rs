@@ -269,6 +269,7 @@ impl Host {
         // Nobody waits for the watcher: it only gives hints.
         drop(watching);
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.board.closed(self.clock.now());
         ended
     }
 
@@ -366,7 +367,12 @@ async fn watch_directory(shared: Shared, path: PathBuf, wakes: Arc<Wakes>, end: 
             }
         };
         tokio::select! {
-            () = end.cancelled() => return,
+            () = end.cancelled() => {
+                if let Some(code) = warned {
+                    shared.board.unwarn(shared.now(), code);
+                }
+                return;
+            }
             () = watcher.woken() => {}
             () = map_due => {
                 map_at = None;

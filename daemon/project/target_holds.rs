@@ -110,6 +110,7 @@ impl TargetRoad {
             if !holds.iter().any(|hold| hold.id == row.id) {
                 self.shared.tell_held(&row, side.store.root());
             }
+            self.show_holds().await?;
             return Ok(false);
         }
         self.go_to(side.place(), side.store.root()).await?;
@@ -133,13 +134,16 @@ impl TargetRoad {
         if !holds.iter().any(|hold| hold.id == row.id) {
             self.shared.tell_held(&row, side.store.root());
         }
-        let holds = {
-            let ledger = self.shared.ledger.clone();
-            blocking(move || Ok(ledger.holds()?)).await?
-        };
-        let views = standing(&holds);
-        self.shared.board.set_holds(self.shared.now(), views);
+        self.show_holds().await?;
         Ok(true)
+    }
+
+    /// What is held now, for the status: the cycle ends here.
+    async fn show_holds(&self) -> Result<(), CycleError> {
+        let ledger = self.shared.ledger.clone();
+        let holds = blocking(move || Ok(ledger.holds()?)).await?;
+        self.shared.board.set_holds(self.shared.now(), standing(&holds));
+        Ok(())
     }
 
     /// A changed bucket or prefix: every completion goes there, as if it had never been pushed.

@@ -19,11 +19,11 @@ fn status_says_state_reason_and_counts() {
     labelsyncd 9.8.7, pid 42, running since 2026-01-02T03:04:05Z (… ago)
 
     cats: held since 2026-01-02T03:04:05Z (… ago)
-      access_denied: cannot list s3://labels/in
-        -> the role needs s3:ListBucket
       held mass_removal: 8 of 9 tasks' objects are gone
         -> `lsctl accept cats h7f3` would hide 8 tasks
         -> where that is not meant: put right what is wrong, and it goes on by itself
+      access_denied: cannot list s3://labels/in
+        -> the role needs s3:ListBucket
       directory  /srv/cats
       tasks      9, 3 of Label Studio's own; the next id is 12
       source     s3://labels/in/  regex .*\.jpg

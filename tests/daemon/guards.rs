@@ -49,7 +49,7 @@ pub fn l08_a_project_directory_that_is_missing_is_waited_for() {
     rig.put("a.png", "a picture");
     std::fs::rename(rig.path("cats"), rig.path("elsewhere")).expect("moved");
     rig.start();
-    let reason = rig.until_code("missing");
+    let reason = rig.until_code("directory_missing");
     assert!(
         reason["message"].as_str().is_some_and(|text| text.contains(&rig.path("cats").display().to_string())),
         "{reason}"

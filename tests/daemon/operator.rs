@@ -78,8 +78,8 @@ pub fn status_names_the_state_and_what_to_do() {
     // Both directions fail for one cause: said once.
     std::fs::rename(rig.path("cats"), rig.path("moved")).expect("moved");
     rig.until_status("failed", |status| status["state"] == "failed");
-    let (status, said) = named(&rig, "missing", 7);
-    assert_eq!((&status["state"], said.matches("\n  missing: ").count()), (&"failed".into(), 1), "{said}");
+    let (status, said) = named(&rig, "directory_missing", 7);
+    assert_eq!((&status["state"], said.matches("\n  directory_missing: ").count()), (&"failed".into(), 1), "{said}");
     std::fs::rename(rig.path("moved"), rig.path("cats")).expect("moved back");
     let (back, _) = named(&rig, "ok", 0);
     assert!(back["since"].as_i64() > status["since"].as_i64(), "{back:#}");

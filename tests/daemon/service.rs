@@ -50,6 +50,7 @@ pub fn l81_ready_comes_although_the_bucket_is_down() {
         told.0.set_read_timeout(Some(PATIENCE)).expect("set");
         rig.environment.push(("NOTIFY_SOCKET", if abstract_name { format!("@{path}") } else { path }));
         rig.spawn();
+        assert!(told.next().starts_with("EXTEND_TIMEOUT_USEC="), "a start that gets on is not ended");
         let ready = told.next();
         assert!(!rig.is_over());
         assert!(ready.lines().any(|line| line == "READY=1") && ready.contains("STATUS=projects: 1"), "{ready}");
@@ -73,7 +74,7 @@ pub fn l81_ready_comes_although_the_bucket_is_down() {
 fn reloads(rig: &Rig, told: &Told) {
     for (regex, status) in [
         ("a.*", "settings read again: projects: 0 started, 0 stopped, 1 changed"),
-        ("(", "1 problems in the settings: the old ones stay in force"),
+        ("(", "1 problem in the settings: the old ones stay in force"),
     ] {
         rig.settings(&settings(rig, regex));
         rig.signal(Signal::HUP);

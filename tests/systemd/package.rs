@@ -133,6 +133,75 @@ pub fn a_package_is_installed_upgraded_removed_and_purged(packages: Packages) {
     assert_eq!(inside.ok("cd /srv && find . -type f | sort | xargs sha256sum"), project);
 }
 
+/// Where `cargo-deb` is, if it is.
+pub fn cargo_deb() -> Result<Packages, String> {
+    let found = Command::new("cargo").args(["deb", "--version"]).output();
+    if !found.is_ok_and(|found| found.status.success()) {
+        return Err("cargo-deb is not installed".to_owned());
+    }
+    Packages::make()
+}
+
+/// What the package holds: modes, owners and names, then its scripts and what it needs.
+fn contents(package: &Path) -> String {
+    let ran = |program: &str, words: &[&str]| {
+        let ran = Ran::of(Command::new(program).args(words).arg(package));
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.out
+    };
+    let name = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // cargo-deb writes owners as numbers, and no entry for the root.
+        let owner = words[1].replace("root/root", "0/0");
+        let name = words[5].trim_start_matches("./").to_owned();
+        (!name.is_empty()).then(|| format!("{name} {} {owner}", words[0]))
+    };
+    let mut files: Vec<String> = ran("dpkg-deb", &["-c"]).lines().filter_map(name).collect();
+    files.sort();
+    let scripts = ["conffiles", "postinst", "postrm", "prerm"].map(|file| {
+        let ran = Ran::of(Command::new("dpkg-deb").arg("-I").arg(package).arg(file));
+        assert_eq!(ran.code, 0, "{file}: {}", ran.err);
+        ran.out
+    });
+    let fields = ["Package", "Version", "Architecture", "Section", "Priority"];
+    let fields = fields.map(|field| Ran::of(Command::new("dpkg-deb").arg("-f").arg(package).arg(field)).out);
+    let needs = Ran::of(Command::new("dpkg-deb").arg("-f").arg(package).arg("Depends")).out;
+    let mut needs: Vec<&str> = needs.trim().split(", ").collect();
+    needs.sort_unstable();
+    [files.join("\n"), scripts.concat(), fields.concat(), needs.join(", ")].join("\n")
+}
+
+/// `cargo deb` and `systemd/package` make the same of the one list in Cargo.toml.
+pub fn cargo_deb_makes_the_same_package(packages: Packages) {
+    let ours = packages.version("0.1.0-1");
+    let source = packages.dir.path().join("0.1.0-1");
+    let ours = source.join("target/package").join(ours);
+    // cargo-deb wants a package whose sources are there, and its programs where cargo puts them.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["Cargo.lock", "daemon", "ctl", "benches", "tests"] {
+        let copied = Ran::of(Command::new("cp").arg("-r").arg(root.join(name)).arg(&source));
+        assert_eq!(copied.code, 0, "{}", copied.err);
+    }
+    let release = source.join("target/release");
+    std::fs::create_dir_all(&release).expect("made");
+    for program in programs() {
+        copy(program, &release.join(program.file_name().expect("a name")));
+    }
+    let theirs = packages.dir.path().join("cargo.deb");
+    let words = ["deb", "--no-build", "--no-strip", "--fast", "--deb-version", "0.1.0-1", "--output"];
+    let made = Ran::of(Command::new("cargo").args(words).arg(&theirs).current_dir(&source));
+    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    assert_eq!(contents(&theirs), contents(&ours));
+
+    // And apt takes it.
+    copy(&theirs, &packages.inside.path("/srv/cargo.deb"));
+    packages.users();
+    packages
+        .inside
+        .ok("cd /srv && DEBIAN_FRONTEND=noninteractive apt-get install -y ./cargo.deb && lsctl version || test $? = 3");
+    assert_eq!(packages.inside.run("systemctl is-enabled labelsyncd labelsyncd.socket").out, "enabled\nenabled\n");
+}
+
 /// Every block of `docs/operations.md`, in its order.
 pub fn the_operations_guide_is_what_happens(packages: Packages) {
     let inside = &packages.inside;

@@ -12,13 +12,13 @@ const SOON: Duration = Duration::from_secs(20);
 const QUICK: &str = "WatchdogSec=2s\nRestartSec=100ms";
 
 /// strace on the running daemon, inside the box.
-struct Tracing<'a> {
+pub struct Tracing<'a> {
     inside: &'a SystemBox,
     child: Child,
 }
 
 impl<'a> Tracing<'a> {
-    fn start(inside: &'a SystemBox, words: &[&str]) -> Self {
+    pub fn start(inside: &'a SystemBox, words: &[&str]) -> Self {
         let pid = inside.show("MainPID");
         let mut all =
             vec!["sh", "-c", "echo $$ >/run/strace.pid; exec strace -f -qq -o /run/trace \"$@\"", "-", "-p", &pid];

@@ -57,7 +57,7 @@ impl FileErrorKind {
             Self::TooManyFiles => "too_many_files",
             Self::PermissionDenied => "permission_denied",
             Self::NotAFile => "not_a_file",
-            Self::Missing => "missing",
+            Self::Missing => "directory_missing",
             Self::Changing => "changing",
             Self::NotAsExpected => "not_as_expected",
             Self::TooLarge => "too_large",
