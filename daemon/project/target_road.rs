@@ -175,7 +175,13 @@ impl TargetRoad {
             return Ok(());
         }
         let mut look = look;
-        let mut looked = self.look(side, look.clone()).await?;
+        let mut looked = match self.look(side, look.clone()).await {
+            Ok(looked) => looked,
+            Err(error) => {
+                self.note_waiting_here(side).await;
+                return Err(error);
+            }
+        };
         if looked.look_at_all {
             look = Look::Local;
             looked = self.look(side, look.clone()).await?;
@@ -240,6 +246,13 @@ impl TargetRoad {
                 walked.await.map_err(|stopped| CycleError::Work(std::io::Error::other(stopped)))?
             }
         }
+    }
+
+    /// The target cannot be looked at: what waits for it is told all the same (promise 90).
+    async fn note_waiting_here(&mut self, side: &TargetSide) {
+        // A failure here is told by the look that failed before it.
+        let Ok(looked) = self.look_once(side, &Look::Local, self.order(side)).await else { return };
+        self.note_waiting(&looked, &Look::Local);
     }
 
     fn note_waiting(&mut self, looked: &TargetLooked, look: &Look) {
