@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::copies::{COPIES_DIR, Copies, CopyLimits, CopyPath};
 use super::files::{Contents, Dir, EntryKind, Expected, FileErrorKind, Fingerprint, fingerprint_of};
 use super::identity::MARKER;
-use super::near::{BroughtIn, Near, NearError, OwnStorages, SourceMap, Written};
+use super::near::{BroughtIn, Near, NearError, OwnStorages, Prints, SourceMap, Written};
 use super::tasks_file::{self, Edits, TasksFileError};
 use crate::names::{Key, TaskId, printable};
 use crate::store::local_url;
@@ -218,6 +218,11 @@ impl Near for Directory {
     fn completion_print(&self, id: TaskId) -> Result<Option<Fingerprint>, NearError> {
         let Some(dir) = self.completions_dir()? else { return Ok(None) };
         Ok(dir.fingerprint(&completion_name(id))?)
+    }
+
+    fn completion_prints(&self) -> Result<Prints<'_>, NearError> {
+        let Some(dir) = self.completions_dir()? else { return Ok(Box::new(|_| Ok(None))) };
+        Ok(Box::new(move |id| Ok(dir.fingerprint(&completion_name(id))?)))
     }
 
     fn completion(&self, id: TaskId, limit_bytes: u64) -> Result<Option<Contents>, NearError> {

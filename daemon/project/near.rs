@@ -134,6 +134,9 @@ impl NearError {
     }
 }
 
+/// Looks up versions of completion files.
+pub type Prints<'n> = Box<dyn Fn(TaskId) -> Result<Option<Fingerprint>, NearError> + 'n>;
+
 /// A Label Studio project.
 pub trait Near: Send + Sync + fmt::Debug {
     /// The version of `tasks.json`; `None`: there is none.
@@ -163,6 +166,11 @@ pub trait Near: Send + Sync + fmt::Debug {
     }
     /// The version of a completion file; `None`: there is none.
     fn completion_print(&self, id: TaskId) -> Result<Option<Fingerprint>, NearError>;
+    /// The same for many, in the directory that is there now. Who has looked at all asks [`Near::has_completions`] once
+    /// more, which notices another directory in its place.
+    fn completion_prints(&self) -> Result<Prints<'_>, NearError> {
+        Ok(Box::new(|id| self.completion_print(id)))
+    }
     /// A whole completion file; `None`: there is none.
     fn completion(&self, id: TaskId, limit_bytes: u64) -> Result<Option<Contents>, NearError>;
 

@@ -39,6 +39,13 @@ pub struct InForce {
     pub target: Option<TargetSide>,
 }
 
+/// A walk over all completions only finds what no event told of, and what is saved meanwhile waits for it: it is made
+/// at most for this part of the time.
+const WALK_SHARE: u32 = 20;
+
+/// And no more seldom than this: a file system may lose events.
+const WALK_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// Between two looks at a project directory while a look fails; a file that changes is looked at at once.
 const NEAR_RETRY: Duration = Duration::from_millis(250);
 
@@ -102,6 +109,7 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
     let pulse = this.shared.board.pulse(Direction::Target).clone();
     let _runs = Lifetime(&pulse);
     let mut look = Look::Full;
+    let mut walk_took = Duration::ZERO;
     loop {
         let force = this.in_force.borrow_and_update().clone();
         if let (false, Some(side)) = (force.paused, &force.target) {
@@ -110,8 +118,13 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
                 look = Look::Full;
             }
             let full = look == Look::Full;
+            let walks = !matches!(look, Look::Some(_));
             let begun = pacing.begin(full);
+            let began = begun.instant;
             let Some(result) = finish(road.cycle(side, look), &this.stop).await else { return Ok(()) };
+            if walks {
+                walk_took = began.elapsed();
+            }
             let result = result.map(|()| road.take_changes());
             pacing.end(begun, full, Some(side.settings.poll_interval), result)?;
         }
@@ -121,7 +134,7 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
             look = Look::Full;
             continue;
         }
-        let next_local = Instant::now() + this.shared.pace.rescan;
+        let next_local = Instant::now() + this.shared.pace.rescan.max((walk_took * WALK_SHARE).min(WALK_WAIT_MAX));
         let local_at = road.wake_at().unwrap_or(next_local).min(next_local);
         let due_at = pacing.due_at(force.target.is_some());
         let wake_at = if pacing.failures > 0 { due_at } else { due_at.min(local_at) };

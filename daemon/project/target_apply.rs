@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::error::{CycleError, blocking};
 use super::files::{FileErrorKind, Fingerprint};
 use super::ledger::{CompletionRow, CompletionWrite};
-use super::near::{BroughtIn, NearError};
+use super::near::{BroughtIn, Near, NearError};
 use super::rejected::{self, Rejected};
 use super::shared::Shared;
 use super::target_look::Wanted;
@@ -70,21 +70,25 @@ impl Outcome {
     }
 }
 
-/// Looks until the decision stands.
+/// What reading a file came to.
+pub type FileRead = Result<(Local, Option<Bytes>), CycleError>;
+
+/// Looks until the decision stands. `file`: what reading it came to, where that was done already.
 pub async fn observe(
     road: &TargetRoad,
     side: &TargetSide,
-    wanted: Wanted,
-    facts: TaskFacts,
+    (wanted, facts): (Wanted, TaskFacts),
+    file: Option<FileRead>,
 ) -> Result<Seen, CycleError> {
     let shared = &road.shared;
     let id = wanted.id;
+    let (local, local_bytes) = file.unwrap_or_else(|| Ok((first_local(&wanted), None)))?;
     let mut o = Observed {
         id,
-        local: first_local(&wanted),
+        local,
         row: wanted.row,
         print: wanted.print,
-        local_bytes: None,
+        local_bytes,
         remote: wanted.remote,
         remote_bytes: None,
     };
@@ -114,33 +118,40 @@ fn first_local(wanted: &Wanted) -> Local {
     if recorded == Some(&print.to_string()) { Local::AsRecorded } else { Local::Unread }
 }
 
+/// Reads the files of these, where the first decision will ask for them. Blocks.
+pub fn read_files(near: &dyn Near, wanted: &[Wanted]) -> Vec<Option<FileRead>> {
+    let is_asked_for = |wanted: &&Wanted| first_local(wanted) == Local::Unread;
+    let read =
+        |wanted: &Wanted| Some(wanted).filter(is_asked_for).map(|wanted| read_file(near, wanted.id, wanted.print));
+    wanted.iter().map(read).collect()
+}
+
 async fn read_local(shared: &Shared, o: &mut Observed) -> Result<(), CycleError> {
     let (near, id, expected) = (shared.near.clone(), o.id, o.print);
-    let (local, bytes) = blocking(move || {
-        let limits = TaskLimits::of_completions();
-        let contents = match near.completion(id, limits.body_bytes as u64) {
-            Ok(Some(contents)) if Some(contents.print) == expected => contents,
-            // Another version than the one that was at rest.
-            Ok(_) => return Ok((Local::Unsettled, None)),
-            Err(error) if error.is_transient() => return Ok((Local::Unsettled, None)),
-            Err(NearError::File(error)) if error.kind == FileErrorKind::TooLarge => {
-                let (reason, detail) = (error.code().to_owned(), error.to_string());
-                return Ok((Local::Bad { sha: None, reason, detail }, None));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let sha = Sha256::of(&contents.bytes);
-        let local = match completion_file(&contents.bytes, id, &limits) {
-            Ok(facts) => Local::File { sha, canonical: facts.canonical, data_hash: facts.data_hash },
-            Err(Rejected { code: rejected::TORN, .. }) => Local::Unsettled,
-            Err(bad) => Local::Bad { sha: Some(sha), reason: bad.code.to_owned(), detail: bad.to_string() },
-        };
-        Ok((local, Some(Bytes::from(contents.bytes))))
-    })
-    .await?;
-    o.local = local;
-    o.local_bytes = bytes;
+    (o.local, o.local_bytes) = blocking(move || read_file(&*near, id, expected)).await?;
     Ok(())
+}
+
+fn read_file(near: &dyn Near, id: TaskId, expected: Option<Fingerprint>) -> FileRead {
+    let limits = TaskLimits::of_completions();
+    let contents = match near.completion(id, limits.body_bytes as u64) {
+        Ok(Some(contents)) if Some(contents.print) == expected => contents,
+        // Another version than the one that was at rest.
+        Ok(_) => return Ok((Local::Unsettled, None)),
+        Err(error) if error.is_transient() => return Ok((Local::Unsettled, None)),
+        Err(NearError::File(error)) if error.kind == FileErrorKind::TooLarge => {
+            let (reason, detail) = (error.code().to_owned(), error.to_string());
+            return Ok((Local::Bad { sha: None, reason, detail }, None));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let sha = Sha256::of(&contents.bytes);
+    let local = match completion_file(&contents.bytes, id, &limits) {
+        Ok(facts) => Local::File { sha, canonical: facts.canonical, data_hash: facts.data_hash },
+        Err(Rejected { code: rejected::TORN, .. }) => Local::Unsettled,
+        Err(bad) => Local::Bad { sha: Some(sha), reason: bad.code.to_owned(), detail: bad.to_string() },
+    };
+    Ok((local, Some(Bytes::from(contents.bytes))))
 }
 
 async fn read_remote(side: &TargetSide, o: &mut Observed) -> Result<(), CycleError> {

@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::board::Direction;
 use super::error::{CycleError, blocking};
 use super::ledger::CompletionWrite;
-use super::target_apply::{self, Observed, Outcome, Seen};
+use super::target_apply::{self, FileRead, Observed, Outcome, Seen};
 use super::target_look::Wanted;
 use super::target_road::{TargetRoad, TargetSide};
 use crate::control::api::{Progress, Reason};
@@ -18,16 +18,21 @@ use crate::events::{Happened, Level};
 use crate::names::TaskId;
 use crate::store::StoreErrorKind;
 use crate::sync::action::{CompletionAction, PUSHED};
-use crate::sync::completions::TaskFacts;
 
 /// Completions observed, noted, pushed and receipted together: two commits a batch.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 
 /// Bytes of one batch, read at once.
 const BATCH_BYTES: u64 = 64 << 20;
 
 /// Completions looked into, or pushed, at once.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
+
+/// Files read and checked by one thread one after the other: handing over each by itself costs more than reading it.
+const FILES_A_THREAD: usize = 32;
+
+/// Threads that read files: each holds one file's values while it is checked.
+const READERS: usize = 2;
 
 /// The least wait before a side that changed at the last moment is looked at again.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
@@ -101,11 +106,12 @@ impl TargetRoad {
     ) -> Result<Plan, CycleError> {
         let mut plan = Vec::with_capacity(batch.len());
         let (ledger, ids) = (self.shared.ledger.clone(), batch.iter().map(|wanted| wanted.id).collect::<Vec<_>>());
-        let facts: Vec<TaskFacts> =
-            blocking(move || Ok(ids.into_iter().map(|id| ledger.task_facts(id)).collect::<Result<_, _>>()?)).await?;
+        let facts = blocking(move || Ok(ledger.facts_of(&ids)?)).await?;
+        let files = self.read_files(&batch).await?;
         let road: &Self = self;
-        let looks: Vec<(TaskId, Result<Seen, CycleError>)> = futures::stream::iter(batch.into_iter().zip(facts))
-            .map(|(wanted, facts)| async move { (wanted.id, target_apply::observe(road, side, wanted, facts).await) })
+        let known = batch.into_iter().zip(facts).zip(files);
+        let looks: Vec<(TaskId, Result<Seen, CycleError>)> = futures::stream::iter(known)
+            .map(|(known, file)| async move { (known.0.id, target_apply::observe(road, side, known, file).await) })
             .buffered(AT_ONCE)
             .collect()
             .await;
@@ -122,6 +128,21 @@ impl TargetRoad {
             }
         }
         Ok(plan)
+    }
+
+    /// The files of a batch, in its order.
+    async fn read_files(&self, batch: &[Wanted]) -> Result<Vec<Option<FileRead>>, CycleError> {
+        let parts: Vec<Vec<Wanted>> = batch.chunks(FILES_A_THREAD).map(<[Wanted]>::to_vec).collect();
+        let near = &self.shared.near;
+        let read: Vec<Vec<Option<FileRead>>> = futures::stream::iter(parts)
+            .map(|part| {
+                let near = near.clone();
+                blocking(move || Ok(target_apply::read_files(&*near, &part)))
+            })
+            .buffered(READERS)
+            .try_collect()
+            .await?;
+        Ok(read.into_iter().flatten().collect())
     }
 
     async fn receipt(&mut self, outcomes: Vec<Outcome>, worked: &mut Worked) -> Result<(), CycleError> {

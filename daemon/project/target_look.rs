@@ -12,12 +12,12 @@ use super::board::Direction;
 use super::error::CycleError;
 use super::files::{FileErrorKind, Fingerprint, Rest, Settler};
 use super::ledger::{CompletionRow, Ledger, Reader};
-use super::near::NearError;
+use super::near::{NearError, Prints};
 use super::shared::Shared;
 use crate::names::{ETag, Sha256, TaskId};
 use crate::store::Objects as Page;
 use crate::store::listing::{Complete, ListingError};
-use crate::sync::completions::{Decision, Local, RecordedState, Remote, TargetPolicy, decide};
+use crate::sync::completions::{Decision, Local, RecordedState, Remote, TargetPolicy, TaskFacts, decide, is_in_step};
 use crate::sync::holds::{Vanish, VanishLimit};
 
 /// Completions read from the ledger at once.
@@ -101,9 +101,10 @@ pub fn walk(
     let mut walk = Walk { shared, policy, settler, looked: TargetLooked::default(), seen: Vanishing::default() };
     match scope {
         Scope::Some(ids) => {
+            let prints = shared.near.completion_prints()?;
             for id in ids {
                 let row = shared.ledger.completion(id)?;
-                let Some(print) = walk.print_of(id)? else { continue };
+                let Some(print) = walk.print_of(id, &prints)? else { continue };
                 let was_there = row.as_ref().is_some_and(|row| row.recorded.sha.is_some());
                 if print.is_none() && was_there {
                     walk.looked.look_at_all = true;
@@ -133,8 +134,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// The file's version. `None`: a link, a fifo or the like stands there, which is neither a file nor a deletion.
-    fn print_of(&mut self, id: TaskId) -> Result<Option<Option<Fingerprint>>, CycleError> {
-        match self.shared.near.completion_print(id) {
+    fn print_of(&mut self, id: TaskId, prints: &Prints<'_>) -> Result<Option<Option<Fingerprint>>, CycleError> {
+        match prints(id) {
             Ok(print) => Ok(Some(print)),
             Err(NearError::File(error)) if error.kind == FileErrorKind::NotAFile => {
                 self.leave(id, "not_a_file");
@@ -146,7 +147,9 @@ impl Walk<'_> {
 
     /// Files, rows and objects in the order of decimal names.
     fn all(&mut self, objects: Option<Objects>) -> Result<(), CycleError> {
-        let mut files = self.shared.near.completions()?;
+        let shared = self.shared;
+        let prints = shared.near.completion_prints()?;
+        let mut files = shared.near.completions()?;
         files.sort_by_cached_key(TaskId::to_string);
         let mut files = files.into_iter().peekable();
         let mut rows = Rows::new(self.shared.ledger.reader()?).peekable();
@@ -159,7 +162,7 @@ impl Walk<'_> {
                 Some(objects) => name_of(objects, |object: &(TaskId, ETag)| object.0)?,
                 None => None,
             };
-            let Some(name) = [&file, &row, &object].into_iter().flatten().min().cloned() else { return Ok(()) };
+            let Some(name) = [&file, &row, &object].into_iter().flatten().min().cloned() else { break };
             let is = |side: &Option<String>| side.as_ref() == Some(&name);
             let id = TaskId::parse(&name).expect("the name was made from an id");
             if is(&file) {
@@ -175,9 +178,12 @@ impl Walk<'_> {
             if matches!(remote, Remote::Version(_)) {
                 self.looked.highest = self.looked.highest.max(Some(id));
             }
-            let Some(print) = self.print_of(id)? else { continue };
+            let Some(print) = self.print_of(id, &prints)? else { continue };
             self.one(id, taken_row, print, remote)?;
         }
+        // All of this was one directory, and is the project's still.
+        shared.near.has_completions()?;
+        Ok(())
     }
 
     fn one(
@@ -195,7 +201,12 @@ impl Walk<'_> {
         if settled && recorded.is_none() && matches!(remote, Remote::Unseen | Remote::Absent) {
             return Ok(());
         }
-        let facts = self.shared.ledger.task_facts(id)?;
+        let known = || TaskFacts { known: true, ..TaskFacts::default() };
+        let is_enough = local == Local::Unread || is_in_step(recorded, &local, &remote);
+        let facts = match is_enough && self.shared.ledger.knows(id)? {
+            true => known(),
+            false => self.shared.ledger.task_facts(id)?,
+        };
         match decide(recorded, &local, &remote, &facts, self.policy) {
             Decision::Nothing("") | Decision::Wait => {}
             Decision::Nothing(why) => self.leave(id, why),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::board::standing;
 use super::claim::Owner;
@@ -102,6 +103,8 @@ pub struct TargetRoad {
     unknown: Vec<TaskId>,
     pub(super) restless: BTreeMap<TaskId, Instant>,
     map_written: Option<Instant>,
+    /// `target.json`, being written: no completion waits for it, it holds all of them.
+    map_writing: Option<JoinHandle<Result<(), CycleError>>>,
     pub(super) map_stale: bool,
     /// Pushes that fail while others go on.
     pub(super) repeats: Repeats,
@@ -133,6 +136,7 @@ impl TargetRoad {
             unknown: Vec::new(),
             restless: BTreeMap::new(),
             map_written: None,
+            map_writing: None,
             map_stale: true,
             repeats: Repeats::default(),
             changes: 0,
@@ -146,8 +150,8 @@ impl TargetRoad {
 
     /// When something must be looked at again, and what.
     pub fn wake_at(&self) -> Option<Instant> {
-        let map = (self.map_stale && self.claimed.is_some())
-            .then(|| self.map_written.map_or_else(Instant::now, |at| at + MAP_EVERY));
+        let map_open = self.map_writing.is_some() || (self.map_stale && self.claimed.is_some());
+        let map = map_open.then(|| self.map_written.map_or_else(Instant::now, |at| at + MAP_EVERY));
         self.restless.values().min().copied().into_iter().chain(map).min()
     }
 
@@ -199,7 +203,8 @@ impl TargetRoad {
         self.restless.extend(deleted.into_iter().map(|id| (id, again)));
         self.hold(side, &mut looked, &look).await?;
         let worked = self.work(side, looked.wanted).await;
-        self.finish(side).await?;
+        self.write_map(side, look == Look::Full).await?;
+        self.finish().await?;
         worked
     }
 
@@ -313,23 +318,33 @@ impl TargetRoad {
         });
     }
 
-    /// `target.json`, counts, status.
-    async fn finish(&mut self, side: &TargetSide) -> Result<(), CycleError> {
+    /// Writes `target.json` beside the cycles, where it is due. `to_end`: waits for it.
+    async fn write_map(&mut self, side: &TargetSide, to_end: bool) -> Result<(), CycleError> {
+        self.map_written_beside(false).await?;
         let due = self.map_written.is_none_or(|at| at.elapsed() >= MAP_EVERY);
-        let place = side.place();
-        let write_map = self.map_stale && due;
-        let shared = self.shared.clone();
-        let (counts, holds) = blocking(move || {
-            if write_map {
-                shared.near.write_target_map(&place, &shared.ledger.pushed_ids()?)?;
-            }
-            Ok((shared.ledger.completion_counts()?, shared.ledger.holds()?))
-        })
-        .await?;
-        if write_map {
+        if self.map_writing.is_none() && self.map_stale && due {
+            let (shared, place) = (self.shared.clone(), side.place());
+            let write = move || Ok(shared.near.write_target_map(&place, &shared.ledger.pushed_ids()?)?);
+            self.map_writing = Some(tokio::spawn(blocking(write)));
             self.map_stale = false;
             self.map_written = Some(Instant::now());
         }
+        self.map_written_beside(to_end).await
+    }
+
+    /// How the writing ended, if it has.
+    async fn map_written_beside(&mut self, to_end: bool) -> Result<(), CycleError> {
+        let Some(writing) = self.map_writing.take_if(|writing| to_end || writing.is_finished()) else { return Ok(()) };
+        let written = writing.await.unwrap_or_else(|stopped| Err(CycleError::Work(std::io::Error::other(stopped))));
+        self.map_stale |= written.is_err();
+        written
+    }
+
+    /// Counts, status.
+    async fn finish(&mut self) -> Result<(), CycleError> {
+        let shared = self.shared.clone();
+        let (counts, holds) =
+            blocking(move || Ok((shared.ledger.completion_counts()?, shared.ledger.holds()?))).await?;
         self.publish_waiting();
         self.shared.board.update(self.shared.now(), |status| {
             status.conflicts = counts.disputed;

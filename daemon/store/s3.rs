@@ -4,13 +4,13 @@
 //! sent once, under its precondition and with a checksum; refused credentials are read again without a restart.
 //! Not here: whole listings (`listing`), what any object means.
 
+mod amend;
 mod client;
 mod credentials;
 mod date;
+mod direct;
 mod error;
-mod exact;
 mod look;
-mod owner;
 mod page;
 mod shape;
 mod xml;
@@ -25,6 +25,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, EncodingType};
 use bytes::Bytes;
@@ -33,8 +34,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use client::S3Limits;
 
+use self::amend::{ExactKey, explain_owner};
+use self::direct::{Learnt, Put};
 use self::error::{Asked, chain, explain, is_without_reason};
-use self::exact::ExactKey;
 use super::cloud::{Cloud, Pieces};
 use super::skew::Skew;
 use super::{ListRequest, Listed, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
@@ -58,11 +60,24 @@ pub struct S3Store {
 /// The client in use. It keeps credentials, and some of their providers keep files' contents for ever; so it is
 /// made anew when the store refuses them.
 struct Current {
-    client: Client,
+    session: Session,
     generation: u64,
     since: Instant,
     /// The bucket's region as the store told it, where it is not that of the settings.
     region: Option<String>,
+}
+
+/// The SDK's client, and what was learnt from it.
+#[derive(Clone)]
+pub(super) struct Session {
+    client: Client,
+    learnt: Learnt,
+}
+
+impl Session {
+    fn of(client: Client, skew: &Arc<Skew>) -> Self {
+        Self { client, learnt: Learnt::of(skew.clone()) }
+    }
 }
 
 impl S3Store {
@@ -79,8 +94,13 @@ impl S3Store {
             settings: settings.clone(),
             limits,
             root: format!("s3://{}", settings.bucket),
+            current: Mutex::new(Current {
+                session: Session::of(client, &skew),
+                generation: 0,
+                since: Instant::now(),
+                region: None,
+            }),
             skew,
-            current: Mutex::new(Current { client, generation: 0, since: Instant::now(), region: None }),
             deletes_without_condition: AtomicBool::new(false),
         })
     }
@@ -92,8 +112,34 @@ impl S3Store {
     /// The answer to a GET, its body unread.
     async fn ask(&self, client: &Client, key: &Key) -> Result<GetObjectOutput, SdkError<GetObjectError, HttpResponse>> {
         let exact = ExactKey::of(key);
-        let get = client.get_object().bucket(&self.settings.bucket).key(exact.name());
+        let get = client.get_object().bucket(&self.settings.bucket).key(exact.key());
         get.customize().interceptor(exact).send().await
+    }
+
+    /// The way of this write is learnt.
+    async fn put_by_sdk(
+        &self,
+        session: &Session,
+        key: &Key,
+        bytes: &Bytes,
+        precondition: &Precondition,
+    ) -> Result<Option<ETag>, SdkError<PutObjectError, HttpResponse>> {
+        let exact = ExactKey::of(key);
+        let waits = aws_sdk_s3::Config::builder().timeout_config(self.limits.timeouts(bytes.len() as u64));
+        let put = session
+            .client
+            .put_object()
+            .bucket(&self.settings.bucket)
+            .key(exact.key())
+            .checksum_algorithm(ChecksumAlgorithm::Crc32C)
+            .body(ByteStream::from(bytes.clone()));
+        let put = match precondition {
+            Precondition::Absent => put.if_none_match("*"),
+            Precondition::Matches(etag) => put.if_match(etag.as_str()),
+        };
+        let put = put.customize().interceptor(exact).config_override(waits);
+        let put = put.interceptor(session.learnt.from(key, self.limits.connect));
+        Ok(page::version(put.send().await?.e_tag()))
     }
 
     fn opened(&self, asked: Asked, body: ByteStream, announced_bytes: Option<u64>, limit_bytes: u64) -> Opened {
@@ -104,7 +150,7 @@ impl S3Store {
 
 #[async_trait]
 impl Cloud for S3Store {
-    type Session = Client;
+    type Session = Session;
     type Opened = Opened;
 
     fn bucket_url(&self) -> &str {
@@ -120,12 +166,12 @@ impl Cloud for S3Store {
     }
 
     fn explain(&self, error: StoreError) -> StoreError {
-        owner::explain(self.settings.expected_bucket_owner.as_deref(), error)
+        explain_owner(self.settings.expected_bucket_owner.as_deref(), error)
     }
 
-    async fn session(&self) -> (Client, u64) {
+    async fn session(&self) -> (Session, u64) {
         let current = self.current.lock().await;
-        (current.client.clone(), current.generation)
+        (current.session.clone(), current.generation)
     }
 
     async fn renew(&self, generation: u64) -> bool {
@@ -140,7 +186,8 @@ impl Cloud for S3Store {
         let Ok(client) = client::build(&self.settings, &self.limits, region.clone(), &self.skew).await else {
             return false;
         };
-        *current = Current { client, generation: generation + 1, since: Instant::now(), region };
+        let session = Session::of(client, &self.skew);
+        *current = Current { session, generation: generation + 1, since: Instant::now(), region };
         true
     }
 
@@ -154,7 +201,8 @@ impl Cloud for S3Store {
         let found = Some(region.to_owned());
         let Ok(client) = client::build(&self.settings, &self.limits, found, &self.skew).await else { return false };
         let (generation, since) = (current.generation + 1, current.since);
-        *current = Current { client, generation, since, region: Some(region.to_owned()) };
+        let session = Session::of(client, &self.skew);
+        *current = Current { session, generation, since, region: Some(region.to_owned()) };
         tracing::warn!(
             root = self.root,
             region,
@@ -165,13 +213,14 @@ impl Cloud for S3Store {
 
     async fn list_once(
         &self,
-        client: &Client,
+        session: &Session,
         request: &ListRequest,
         token: Option<&PageToken>,
     ) -> Result<Page, StoreError> {
         let asked = Asked { operation: "list", url: format!("{}/{}", self.root, request.prefix) };
         let unread = page::Unread::default();
-        client
+        session
+            .client
             .list_objects_v2()
             .bucket(&self.settings.bucket)
             .encoding_type(EncodingType::Url)
@@ -195,9 +244,9 @@ impl Cloud for S3Store {
         page::read(&opened.asked, &self.settings.bucket, request, &bytes)
     }
 
-    async fn open(&self, client: &Client, key: &Key, limit_bytes: u64) -> Result<(Opened, ETag), StoreError> {
+    async fn open(&self, session: &Session, key: &Key, limit_bytes: u64) -> Result<(Opened, ETag), StoreError> {
         let asked = self.asked("read", key);
-        let answer = self.ask(client, key).await.map_err(|error| explain(&asked, &error))?;
+        let answer = self.ask(&session.client, key).await.map_err(|error| explain(&asked, &error))?;
         let announced_bytes = announced(&answer);
         if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > limit_bytes) {
             return Err(asked.failed(Kind::TooLarge, format!("{bytes} bytes, the limit is {limit_bytes}")));
@@ -208,16 +257,16 @@ impl Cloud for S3Store {
         Ok((self.opened(asked, answer.body, announced_bytes, limit_bytes), etag))
     }
 
-    async fn head_once(&self, client: &Client, key: &Key) -> Result<Option<Listed>, StoreError> {
+    async fn head_once(&self, session: &Session, key: &Key) -> Result<Option<Listed>, StoreError> {
         let asked = self.asked("look up", key);
         let exact = ExactKey::of(key);
-        let head = client.head_object().bucket(&self.settings.bucket).key(exact.name());
+        let head = session.client.head_object().bucket(&self.settings.bucket).key(exact.key());
         let sent = head.customize().interceptor(exact).send().await;
         let (size, etag) = match sent {
             Ok(answer) => (answer.content_length(), page::version(answer.e_tag())),
             // An answer to HEAD has no body, so no reason: a missing bucket looks like a missing object.
             Err(error) if is_without_reason(&error) => {
-                match self.ask(client, key).await.map_err(|error| explain(&asked, &error)) {
+                match self.ask(&session.client, key).await.map_err(|error| explain(&asked, &error)) {
                     Ok(answer) => (answer.content_length(), page::version(answer.e_tag())),
                     Err(error) if error.kind == Kind::ObjectMissing => return Ok(None),
                     Err(error) => return Err(error),
@@ -234,45 +283,46 @@ impl Cloud for S3Store {
 
     async fn put_once(
         &self,
-        client: &Client,
+        session: &Session,
         key: &Key,
         bytes: &Bytes,
         precondition: &Precondition,
     ) -> Result<ETag, StoreError> {
         let asked = self.asked("write", key);
-        let exact = ExactKey::of(key);
-        let waits = aws_sdk_s3::Config::builder().timeout_config(self.limits.timeouts(bytes.len() as u64));
-        let put = client
-            .put_object()
-            .bucket(&self.settings.bucket)
-            .key(exact.name())
-            .checksum_algorithm(ChecksumAlgorithm::Crc32C)
-            .body(ByteStream::from(bytes.clone()));
-        let put = match precondition {
-            Precondition::Absent => put.if_none_match("*"),
-            Precondition::Matches(etag) => put.if_match(etag.as_str()),
-        };
-        let answer = put.customize().interceptor(exact).config_override(waits).send().await.map_err(|error| {
-            let mut error = explain(&asked, &error);
-            if error.kind == Kind::ObjectMissing {
-                // `If-Match` where there is nothing to match.
-                error.kind = Kind::PreconditionFailed;
+        let sent = match session.learnt.way().filter(|_| direct::is_small(key, bytes)) {
+            Some(way) => {
+                let put = Put { key, bytes, precondition, limit: self.limits.transfer(bytes.len() as u64) };
+                let sent = way.put(&put).await.map_err(|error| explain(&asked, &error));
+                sent.map(|answer| page::version(answer.headers().get("etag")))
             }
-            error
-        })?;
-        page::version(answer.e_tag()).ok_or_else(|| asked.failed(Kind::OutcomeUnknown, "the answer has no ETag"))
+            None => self.put_by_sdk(session, key, bytes, precondition).await.map_err(|error| explain(&asked, &error)),
+        };
+        match sent {
+            Ok(Some(etag)) => Ok(etag),
+            Ok(None) => Err(asked.failed(Kind::OutcomeUnknown, "the answer has no ETag")),
+            Err(mut error) => {
+                match error.kind {
+                    // `If-Match` where there is nothing to match.
+                    Kind::ObjectMissing => error.kind = Kind::PreconditionFailed,
+                    // The SDK learns the server's time from its answers.
+                    Kind::ClockSkew => session.learnt.forget(),
+                    _ => {}
+                }
+                Err(error)
+            }
+        }
     }
 
-    async fn delete_once(&self, client: &Client, key: &Key, etag: &ETag) -> Result<(), StoreError> {
+    async fn delete_once(&self, session: &Session, key: &Key, etag: &ETag) -> Result<(), StoreError> {
         let asked = self.asked("delete", key);
         // Many servers ignore the condition of a delete, so the version is compared here as well.
-        let there = self.head_once(client, key).await.map_err(|error| StoreError { operation: "delete", ..error })?;
+        let there = self.head_once(session, key).await.map_err(|error| StoreError { operation: "delete", ..error })?;
         let Some(there) = there else { return Ok(()) };
         if there.etag != *etag {
             return Err(asked.failed(Kind::PreconditionFailed, "the object has another version"));
         }
         let exact = ExactKey::of(key);
-        let delete = client.delete_object().bucket(&self.settings.bucket).key(exact.name());
+        let delete = session.client.delete_object().bucket(&self.settings.bucket).key(exact.key());
         let conditional = !self.deletes_without_condition.load(Ordering::Relaxed);
         let first = delete.clone().set_if_match(conditional.then(|| etag.as_str().to_owned()));
         let sent = first.customize().interceptor(exact.clone()).send().await;

@@ -193,6 +193,12 @@ pub fn decide(b: Option<&Recorded>, l: &Local, r: &Remote, task: &TaskFacts, pol
     }
 }
 
+/// In step, as far as was seen: of the task only whether it is known matters to [`decide`] then.
+pub fn is_in_step(b: Option<&Recorded>, l: &Local, r: &Remote) -> bool {
+    let Some(b) = b.filter(|b| b.state == RecordedState::InStep && b.begun.is_none()) else { return false };
+    *l == Local::AsRecorded && remote_change(Some(b), r) == RemoteChange::AsRecorded
+}
+
 /// Where the recorded version says nothing certain about the object now.
 fn must_look(b: &Recorded, l: &Local) -> bool {
     let as_disputed = matches!(l, Local::AsRecorded)

@@ -89,6 +89,9 @@ CREATE TABLE holds (
 /// SQLite's pages, set for every new ledger.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 
+/// Statements kept ready: more than there are.
+const STATEMENTS_KEPT: usize = 128;
+
 /// What makes each older format the next one: the first makes format 2 of format 1. A released step never changes.
 const STEPS: [&str; 2] = [
     // `orphan`: a task that stood in `tasks.json` when the ledger was rebuilt, and may be an object's.
@@ -142,6 +145,7 @@ pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // INSERT OR REPLACE removes rows, and their triggers run only then.
     connection.pragma_update(None, "recursive_triggers", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     // 8 MiB of pages: enough for the inner nodes of ten million rows.
     connection.pragma_update(None, "cache_size", -8192)
 }

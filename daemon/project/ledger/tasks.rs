@@ -140,21 +140,34 @@ impl Ledger {
         })
     }
 
+    /// Whether this id stands, or stood, for a task.
+    pub fn knows(&self, id: TaskId) -> Result<bool, LedgerError> {
+        self.read(|connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1)";
+            connection.prepare_cached(sql)?.query_row([sql_id(id)], |row| row.get(0))
+        })
+    }
+
     /// What is known of a task, for deciding about its completion.
     pub fn task_facts(&self, id: TaskId) -> Result<TaskFacts, LedgerError> {
-        let Some(task) = self.known_task(id)? else { return Ok(TaskFacts::default()) };
-        let present = matches!(task.state, TaskState::Live | TaskState::Foreign).then_some(task.data_hash);
-        // What an import's id stood for before was another task.
-        let mut hashes = if task.state == TaskState::Foreign { Vec::new() } else { task.older };
-        hashes.push(task.data_hash);
-        Ok(TaskFacts { known: true, present, hashes })
+        Ok(self.known_task(id)?.map_or_else(TaskFacts::default, facts))
+    }
+
+    /// The same for many, in one read.
+    pub fn facts_of(&self, ids: &[TaskId]) -> Result<Vec<TaskFacts>, LedgerError> {
+        self.read(|connection| {
+            let _one_read = connection.unchecked_transaction()?;
+            let of = |id: &TaskId| Ok(known_task(connection, *id)?.map_or_else(TaskFacts::default, facts));
+            ids.iter().map(of).collect()
+        })
     }
 
     /// Whether a task of Label Studio's own has this URL.
     pub fn is_imported(&self, url: &str) -> Result<bool, LedgerError> {
         let connection = self.lock();
         let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE url = ?1 AND state = 3)";
-        connection.query_row(sql, [url], |row| row.get(0)).map_err(|e| self.failed(e))
+        let asked = connection.prepare_cached(sql).and_then(|mut asked| asked.query_row([url], |row| row.get(0)));
+        asked.map_err(|e| self.failed(e))
     }
 
     /// The task that stood in `tasks.json` with exactly these data when the ledger was rebuilt, and is no object's yet.
@@ -418,6 +431,14 @@ fn foreign(tx: &Transaction, id: i64, change: &NearChange) -> rusqlite::Result<(
     )?
     .execute(params![id, body, hash.as_bytes(), url])
     .map(|_| ())
+}
+
+fn facts(task: KnownTask) -> TaskFacts {
+    let present = matches!(task.state, TaskState::Live | TaskState::Foreign).then_some(task.data_hash);
+    // What an import's id stood for before was another task.
+    let mut hashes = if task.state == TaskState::Foreign { Vec::new() } else { task.older };
+    hashes.push(task.data_hash);
+    TaskFacts { known: true, present, hashes }
 }
 
 fn known_task(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<KnownTask>> {

@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::asked::Asked;
 use super::super::cloud::Pieces;
+use super::super::crc32c::Crc32c;
 use super::super::{StoreError, StoreErrorKind as Kind};
 use super::client::GcsLimits;
-use super::upload::Crc32c;
 
 /// An answer whose length is not announced is waited for as if it had so many bytes: a page of long keys.
 const UNANNOUNCED_BYTES: u64 = 1 << 20;

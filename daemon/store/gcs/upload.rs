@@ -3,13 +3,11 @@
 //! Promise: the bytes go out as they are, with the CRC32C that the server checks them against.
 //! Not here: sending.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
-use crc_fast::{CrcAlgorithm, Digest};
 use reqwest::header::HeaderValue;
 
 use crate::names::{Key, Sha256};
+use crate::store::crc32c::Crc32c;
 
 /// A `multipart/related` body.
 pub(super) struct Upload {
@@ -23,9 +21,7 @@ pub(super) struct Upload {
 pub(super) fn multipart(key: &Key, bytes: &Bytes) -> Upload {
     // No text holds its own hash, so the boundary is not in the bytes.
     let boundary = Sha256::of(bytes).to_string();
-    let mut crc = Crc32c::new();
-    crc.update(bytes);
-    let metadata = serde_json::json!({ "name": key.as_str(), "crc32c": crc.text() });
+    let metadata = serde_json::json!({ "name": key.as_str(), "crc32c": Crc32c::of(bytes) });
     let head = format!(
         "--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{metadata}\r\n\
          --{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
@@ -37,27 +33,6 @@ pub(super) fn multipart(key: &Key, bytes: &Bytes) -> Upload {
     body.put_slice(end.as_bytes());
     let content_type = HeaderValue::try_from(format!("multipart/related; boundary={boundary}"));
     Upload { content_type: content_type.expect("hexadecimal digits"), body: body.freeze() }
-}
-
-/// A CRC-32C in the making.
-pub(super) struct Crc32c(Digest);
-
-impl Crc32c {
-    /// Of nothing yet.
-    pub fn new() -> Self {
-        Self(Digest::new(CrcAlgorithm::Crc32Iscsi))
-    }
-
-    /// Takes more bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// As GCS writes it: base 64 of the big-endian bytes.
-    pub fn text(&self) -> String {
-        let sum = u32::try_from(self.0.finalize()).expect("32 bits");
-        STANDARD.encode(sum.to_be_bytes())
-    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ use aws_smithy_http_client::{Builder, Connector};
 
 use super::super::skew::Skew;
 use super::super::{StoreError, StoreErrorKind};
+use super::amend::{Amended, ExpectedOwner};
 use super::credentials::Fresh;
 use super::date::DateSeen;
-use super::owner::ExpectedOwner;
 use crate::settings::S3Settings;
 
 /// A connection that is not there after this long does not come: three SYNs go out in this time.
@@ -124,7 +124,7 @@ pub(super) async fn build(
         .force_path_style(settings.path_style)
         .interceptor(DateSeen(skew.clone()));
     if let Some(owner) = &settings.expected_bucket_owner {
-        config = config.interceptor(ExpectedOwner(owner.clone()));
+        config = config.interceptor(Amended(ExpectedOwner(owner.clone())));
     }
     config.set_endpoint_url(endpoint(settings)?);
     config.set_use_fips(sdk.use_fips());

@@ -1,0 +1,341 @@
+//! Small writes without the SDK's machinery, which costs more than all the rest of a push: the way of the SDK's own
+//! first write is learnt, and gone again.
+//!
+//! Promise: a request goes where the SDK's went, over its connections and proxy, with its headers, its credentials and
+//! its signature's scope; what cannot be learnt for certain stays with the SDK. Nothing is sent twice, no redirect is
+//! followed, every wait ends.
+//! Not here: what an answer means (`error`), whether to try again (`cloud`).
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::{BoxError, ConnectorError, ErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::SdkBody;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningParams, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
+use aws_sigv4::sign::v4;
+use aws_smithy_runtime_api::client::auth::AuthSchemeId;
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnector, HttpConnectorSettings, SharedHttpConnector};
+use aws_smithy_runtime_api::client::identity::{
+    Identity, ResolveCachedIdentity, SharedIdentityCache, SharedIdentityResolver,
+};
+use aws_smithy_runtime_api::client::runtime_components::GetIdentityResolver;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::amend::OWNER_HEADER;
+use super::xml::{Piece, Xml, unescape};
+use crate::names::Key;
+use crate::store::Precondition;
+use crate::store::crc32c::Crc32c;
+use crate::store::skew::Skew;
+
+/// Larger bodies go through the SDK: beside their transfer its machinery costs nothing, and it asks the server first
+/// whether it wants them (`Expect`).
+const BODY_MAX_BYTES: usize = 1 << 20;
+
+/// Answers to writes have no body, errors a short one.
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
+
+/// What a key keeps as it is: what SigV4 calls unreserved, and the slash.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+/// The signature that is learnt. Others (of several regions, of S3 Express) stay with the SDK.
+const SIGV4: &str = "sigv4";
+
+/// Headers that are sent again as the SDK sent them.
+const KEPT: [&str; 6] =
+    ["user-agent", "x-amz-user-agent", "content-type", "x-amz-sdk-checksum-algorithm", "amz-sdk-request", OWNER_HEADER];
+
+/// Headers that each request has of its own. One that is neither here nor in [`KEPT`] means something that is not
+/// known here: the SDK sends such requests itself.
+const OWN: [&str; 11] = [
+    "authorization",
+    "x-amz-date",
+    "x-amz-content-sha256",
+    "x-amz-security-token",
+    "x-amz-checksum-crc32c",
+    "amz-sdk-invocation-id",
+    "content-length",
+    "if-match",
+    "if-none-match",
+    "host",
+    "accept",
+];
+
+/// What was learnt so far; one for each client of the SDK.
+#[derive(Clone, Debug)]
+pub(super) struct Learnt {
+    /// Held for one assignment.
+    way: Arc<Mutex<Option<Arc<Way>>>>,
+    skew: Arc<Skew>,
+}
+
+impl Learnt {
+    /// Nothing yet. `skew`: is told the time that the server tells.
+    pub fn of(skew: Arc<Skew>) -> Self {
+        Self { way: Arc::default(), skew }
+    }
+
+    /// The way, where it is known.
+    pub fn way(&self) -> Option<Arc<Way>> {
+        self.lock().clone()
+    }
+
+    /// The server does not take it any more: the SDK goes first again.
+    pub fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    /// To go with a write of the SDK.
+    pub fn from(&self, key: &Key, connect: Duration) -> Learning {
+        Learning { learnt: self.clone(), key: key.clone(), connect }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Way>>> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks at a write of the SDK as it leaves.
+#[derive(Debug)]
+pub(super) struct Learning {
+    learnt: Learnt,
+    key: Key,
+    connect: Duration,
+}
+
+impl Intercept for Learning {
+    fn name(&self) -> &'static str {
+        "Learning"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let seen = Seen::of(context.request(), &self.key);
+        let way = seen.and_then(|seen| Way::of(seen, components, self.connect, self.learnt.skew.clone()));
+        *self.learnt.lock() = way.map(Arc::new);
+        Ok(())
+    }
+}
+
+/// What a signed request shows.
+#[derive(PartialEq, Eq, Debug)]
+struct Seen {
+    before_key: String,
+    after_key: String,
+    headers: Vec<(String, String)>,
+    region: String,
+    service: String,
+    /// `x-amz-date`, seconds since 1970.
+    signed_at: i64,
+}
+
+impl Seen {
+    /// `None`: something in it is not understood.
+    fn of(request: &HttpRequest, key: &Key) -> Option<Self> {
+        if request.method() != "PUT" || key.as_str().is_empty() {
+            return None;
+        }
+        let (path, after_key) = match request.uri().find('?') {
+            Some(at) => request.uri().split_at(at),
+            None => (request.uri(), ""),
+        };
+        let before_key = path.strip_suffix(&encoded(key))?.to_owned();
+        let mut headers = Vec::new();
+        for (name, value) in request.headers() {
+            if KEPT.contains(&name) {
+                headers.push((name.to_owned(), value.to_owned()));
+            } else if !OWN.contains(&name) {
+                return None;
+            }
+        }
+        // `AWS4-HMAC-SHA256 Credential=KEY/20261120/eu-west-1/s3/aws4_request, SignedHeaders=…`
+        let signature = request.headers().get("authorization")?.strip_prefix("AWS4-HMAC-SHA256 Credential=")?;
+        let mut scope = signature.split_once(',')?.0.rsplit('/');
+        let (Some("aws4_request"), Some(service), Some(region)) = (scope.next(), scope.next(), scope.next()) else {
+            return None;
+        };
+        let date = request.headers().get("x-amz-date")?;
+        let date = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date).ok()?;
+        Some(Self {
+            before_key,
+            after_key: after_key.to_owned(),
+            headers,
+            region: region.to_owned(),
+            service: service.to_owned(),
+            signed_at: date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second(),
+        })
+    }
+}
+
+/// Whether a write is one of those. The empty key is none, which the SDK says.
+pub(super) fn is_small(key: &Key, bytes: &Bytes) -> bool {
+    bytes.len() <= BODY_MAX_BYTES && !key.as_str().is_empty()
+}
+
+/// A write that is to be made.
+#[derive(Debug)]
+pub(super) struct Put<'a> {
+    pub key: &'a Key,
+    pub bytes: &'a Bytes,
+    pub precondition: &'a Precondition,
+    /// For all of it.
+    pub limit: Duration,
+}
+
+/// How writes get to the bucket.
+pub(super) struct Way {
+    seen: Seen,
+    /// What the SDK adds to this machine's time, seconds: it has noticed that the clock is wrong.
+    ahead: i64,
+    connector: SharedHttpConnector,
+    cache: SharedIdentityCache,
+    resolver: SharedIdentityResolver,
+    components: RuntimeComponents,
+    skew: Arc<Skew>,
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("before_key", &self.seen.before_key).finish_non_exhaustive()
+    }
+}
+
+impl Way {
+    fn of(seen: Seen, components: &RuntimeComponents, connect: Duration, skew: Arc<Skew>) -> Option<Self> {
+        let settings = HttpConnectorSettings::builder().connect_timeout(connect).build();
+        let ahead = seen.signed_at - seconds(SystemTime::now());
+        Some(Self {
+            seen,
+            // Within a second it is the rounding of the date.
+            ahead: if ahead.abs() <= 1 { 0 } else { ahead },
+            connector: components.http_client()?.http_connector(&settings, components),
+            cache: components.identity_cache(),
+            resolver: components.identity_resolver(AuthSchemeId::from(SIGV4))?,
+            components: components.clone(),
+            skew,
+        })
+    }
+
+    /// Makes a write, once. The answer has a good status.
+    pub async fn put(&self, put: &Put<'_>) -> Result<HttpResponse, SdkError<ErrorMetadata, HttpResponse>> {
+        let sent = async {
+            let identity = self.identity().await;
+            // As the SDK says it.
+            let identity = identity.map_err(|error| SdkError::dispatch_failure(ConnectorError::other(error, None)))?;
+            let request = self.request(put, &identity).map_err(SdkError::construction_failure)?;
+            let answer = self.connector.call(request).await.map_err(SdkError::dispatch_failure)?;
+            self.skew.saw(answer.headers().get("date"));
+            read(answer).await
+        };
+        match tokio::time::timeout(put.limit, sent).await {
+            Ok(answer) => answer,
+            Err(silent) => Err(SdkError::timeout_error(silent)),
+        }
+    }
+
+    async fn identity(&self) -> Result<Identity, BoxError> {
+        let config = ConfigBag::base();
+        self.cache.resolve_cached_identity(self.resolver.clone(), &self.components, &config).await
+    }
+
+    fn request(&self, put: &Put<'_>, identity: &Identity) -> Result<HttpRequest, BoxError> {
+        let mut request = HttpRequest::new(SdkBody::from(put.bytes.clone()));
+        request.set_method("PUT")?;
+        request.set_uri(format!("{}{}{}", self.seen.before_key, encoded(put.key), self.seen.after_key))?;
+        let headers = request.headers_mut();
+        for (name, value) in &self.seen.headers {
+            headers.try_insert(name.clone(), value.clone())?;
+        }
+        match put.precondition {
+            Precondition::Absent => headers.try_insert("if-none-match", "*")?,
+            Precondition::Matches(etag) => headers.try_insert("if-match", etag.as_str().to_owned())?,
+        };
+        headers.try_insert("content-length", put.bytes.len().to_string())?;
+        headers.try_insert("x-amz-checksum-crc32c", Crc32c::of(put.bytes))?;
+        self.sign(&mut request, put.bytes, identity)?;
+        Ok(request)
+    }
+
+    /// As S3 wants it: the path as it is, the body's hash in a header.
+    fn sign(&self, request: &mut HttpRequest, bytes: &Bytes, identity: &Identity) -> Result<(), BoxError> {
+        let mut settings = SigningSettings::default();
+        settings.percent_encoding_mode = PercentEncodingMode::Single;
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds(SystemTime::now()) + self.ahead)?);
+        let params = v4::SigningParams::builder()
+            .identity(identity)
+            .region(&self.seen.region)
+            .name(&self.seen.service)
+            .time(time)
+            .settings(settings)
+            .build()?;
+        let unsigned = SignableRequest::new(
+            request.method(),
+            request.uri(),
+            request.headers().iter(),
+            SignableBody::Bytes(bytes),
+        )?;
+        let (signed, _) = sign(unsigned, &SigningParams::V4(params))?.into_parts();
+        for header in signed.into_parts().0 {
+            request.headers_mut().try_insert(header.name(), header.value().to_owned())?;
+        }
+        Ok(())
+    }
+}
+
+/// The whole answer: its body is short, and reading it to its end keeps the connection.
+async fn read(mut answer: HttpResponse) -> Result<HttpResponse, SdkError<ErrorMetadata, HttpResponse>> {
+    let body = Limited::new(answer.take_body(), ANSWER_MAX_BYTES);
+    let bytes = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return Err(SdkError::response_error(error, answer)),
+    };
+    if answer.status().is_success() {
+        return Ok(answer);
+    }
+    let code = error_code(&bytes);
+    *answer.body_mut() = SdkBody::from(bytes);
+    let mut meaning = ErrorMetadata::builder();
+    if let Some(code) = code {
+        meaning = meaning.code(code);
+    }
+    Err(SdkError::service_error(meaning.build(), answer))
+}
+
+/// `<Error><Code>SlowDown</Code>…`.
+fn error_code(body: &[u8]) -> Option<String> {
+    let mut xml = Xml::new(std::str::from_utf8(body).ok()?);
+    let Ok(Piece::Open("Error")) = xml.next() else { return None };
+    while let Ok(Piece::Open(name)) = xml.next() {
+        if name == "Code" {
+            let code = xml.text().ok()?;
+            return unescape(code, &mut String::new()).ok().map(str::to_owned);
+        }
+        xml.skip().ok()?;
+    }
+    None
+}
+
+fn encoded(key: &Key) -> String {
+    utf8_percent_encode(key.as_str(), IN_PATH).to_string()
+}
+
+/// Since 1970.
+fn seconds(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
