@@ -1,10 +1,14 @@
 //! What the road costs from end to end: the real daemon beside `s5cmd` and `cp`, on our own S3 double.
 //!
 //! `cargo bench --bench road [-- mirror|push|one|status|latency]`, all of them without a word; `-- mirror 20000` takes
-//! another size. Peers are looked for on the path and in the directory that `PEERS` names.
+//! another size; `-- mirror push --server seaweedfs` a real server. The tables are those of `BENCHMARKS.md`. Peers are looked for on the path and in the directory that `PEERS` names.
 
+#[path = "support/bucket.rs"]
+mod bucket;
 #[path = "support/daemon.rs"]
 mod daemon;
+#[path = "../tests/support/mod.rs"]
+mod real;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -12,9 +16,10 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bucket::Bucket;
 use daemon::Daemon;
 use support::double::{self, Double, now_us};
-use support::measure::{Cost, run_quietly};
+use support::measure::{Bar, Cost, run_quietly, table};
 use support::{BUCKET, CREDENTIALS, machine, number, peer, say};
 
 const TEXT: &str = "<View><Text name=\"t\" value=\"$text\"/><Choices name=\"c\" toName=\"t\"><Choice value=\"cat\"/>\
@@ -33,6 +38,12 @@ const KEYS: u64 = 10_000_000;
 /// Completions saved one by one.
 const SAVES: u64 = 100;
 
+/// What can be measured.
+const ALL: [&str; 5] = ["mirror", "push", "one", "status", "latency"];
+
+/// Wall and CPU of a mirror and a push, of those of `s5cmd`.
+const HALF: f64 = 0.5;
+
 /// How long a completion must be at rest before it is pushed (design, 4.6).
 const SETTLING: Duration = Duration::from_millis(250);
 
@@ -40,65 +51,71 @@ fn main() {
     double::serve_if_asked();
     say(machine());
     let chosen = |name: &str| {
-        let mut words = std::env::args().skip(1).filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
-        let first = words.next();
-        first.is_none_or(|first| first == name || words.any(|word| word == name))
+        let words = || std::env::args().skip(1).filter(|word| ALL.contains(&word.as_str()));
+        words().next().is_none() || words().any(|word| word == name)
     };
+    let (mut beside, mut bars) = (Vec::new(), Vec::new());
     if chosen("mirror") || chosen("push") || chosen("latency") {
-        small(number(0, OBJECTS), chosen("push"), chosen("latency"));
+        small(number(0, OBJECTS), chosen("push"), chosen("latency"), &mut beside, &mut bars);
     }
     if chosen("one") {
-        one(number(0, TASKS));
+        bars.push(one(number(0, TASKS)));
     }
     if chosen("status") {
-        status(number(0, KEYS));
+        bars.push(status(number(0, KEYS)));
     }
+    if !beside.is_empty() {
+        say("\n| what | labelsync: CPU s, wall s, MiB | peer: CPU s, wall s, MiB | CPU, wall | bar | reached |");
+        say("| --- | --- | --- | --- | --- | --- |");
+        beside.iter().for_each(say);
+    }
+    table(&bars);
 }
 
 /// The first mirror of JSON tasks, then the first push of a completion for each, then saves one by one.
-fn small(objects: u64, push: bool, latency: bool) {
-    let double = Double::start(0);
-    double.add_json_tasks(objects);
+fn small(objects: u64, push: bool, latency: bool, beside: &mut Vec<String>, bars: &mut Vec<Bar>) {
+    let bucket = Bucket::asked_for();
+    bucket.add_json_tasks(objects);
     let source = "prefix = \"json\"\nregex = '.*'\nuse_blob_urls = false";
-    let mut daemon = Daemon::new(&double, TEXT, source, true);
-    double.requests();
+    let mut daemon = Daemon::new(&bucket.endpoint(), TEXT, source, true);
+    bucket.requests();
     daemon.start();
     let wall = daemon.until_tasks(objects);
     let cost = Cost { cpu: daemon.cpu(), wall, peak_mib: daemon.peak(), output: String::new() };
-    say(cost.line(&format!("labelsync: {objects} JSON tasks"), double.requests()));
+    say(cost.line(&format!("labelsync: {objects} JSON tasks"), bucket.requests()));
     let to = daemon.dir.path().join("peer");
     fs::create_dir(&to).expect("made");
-    let peer = s5cmd(&double, &[&format!("s3://{BUCKET}/json/*"), &format!("{}/", to.display())]);
-    compare(&cost, peer, &double, "s5cmd cp of the same to disk");
+    let peer = s5cmd(&bucket, &[&format!("s3://{BUCKET}/json/*"), &format!("{}/", to.display())]);
+    beside.extend(compare(&cost, peer, &bucket, &format!("first mirror of {objects} JSON tasks of 1 KB")));
     daemon.stop();
     if push {
-        push_all(&double, &mut daemon, objects);
+        beside.extend(push_all(&bucket, &mut daemon, objects));
         daemon.stop();
     }
-    if latency {
+    if let (true, Bucket::Double(double)) = (latency, &bucket) {
         daemon.start();
         daemon.until("an answer", |daemon| daemon.lsctl(&["sync", "--wait"]).status.success());
-        saves(&double, &mut daemon);
+        bars.extend(saves(double, &mut daemon));
     }
 }
 
-fn push_all(double: &Double, daemon: &mut Daemon, objects: u64) {
+fn push_all(bucket: &Bucket, daemon: &mut Daemon, objects: u64) -> Option<String> {
     for id in 0..objects {
         fs::write(daemon.near(&format!("completions/{id}.json")), completion(id, "cat")).expect("written");
     }
     std::thread::sleep(SETTLING);
-    double.requests();
+    bucket.requests();
     daemon.start();
-    let wall = daemon.until("pushes", |_| double.count("done/") >= objects);
+    let wall = daemon.until("pushes", |_| bucket.count("done/") >= objects);
     let cost = Cost { cpu: daemon.cpu(), wall, peak_mib: daemon.peak(), output: String::new() };
-    say(cost.line(&format!("labelsync: {objects} completions pushed"), double.requests()));
+    say(cost.line(&format!("labelsync: {objects} completions pushed"), bucket.requests()));
     let from = format!("{}/*", daemon.near("completions").display());
-    let peer = s5cmd(double, &[&from, &format!("s3://{BUCKET}/peer/")]);
-    compare(&cost, peer, double, "s5cmd cp of the same to the bucket");
+    let peer = s5cmd(bucket, &[&from, &format!("s3://{BUCKET}/peer/")]);
+    compare(&cost, peer, bucket, &format!("push of {objects} completions"))
 }
 
 /// Saved one by one, as Label Studio does; how long after the settling rule each was in the bucket.
-fn saves(double: &Double, daemon: &mut Daemon) {
+fn saves(double: &Double, daemon: &mut Daemon) -> [Bar; 2] {
     let mut after: Vec<f64> = Vec::new();
     for id in 0..SAVES {
         let saved = now_us();
@@ -107,20 +124,17 @@ fn saves(double: &Double, daemon: &mut Daemon) {
         after.push((double.last_write_us() - saved) as f64 / 1_000.0 - SETTLING.as_secs_f64() * 1_000.0);
     }
     after.sort_by(f64::total_cmp);
-    let at = |percent: usize| after[(after.len() * percent / 100).min(after.len() - 1)];
-    say(format_args!(
-        "saved -> in the bucket, beyond the {} ms of settling: p50 {:.0} ms (under 50), p99 {:.0} ms (under 200), most {:.0} ms",
-        SETTLING.as_millis(),
-        at(50),
-        at(99),
-        at(100)
-    ));
+    let bar = |percent: usize, most: f64| {
+        let what = format!("a completion saved, until it is in the bucket, beyond the settling: p{percent}, ms");
+        Bar { what, measured: after[(after.len() * percent / 100).min(after.len() - 1)], least: None, most: Some(most) }
+    };
+    [bar(50, 50.0), bar(99, 200.0)]
 }
 
 /// One new blob in a large project.
-fn one(tasks: u64) {
+fn one(tasks: u64) -> Bar {
     let double = Double::start(tasks);
-    let mut daemon = Daemon::new(&double, IMAGE, "prefix = \"incoming\"\nregex = '.*'", false);
+    let mut daemon = Daemon::new(&double.endpoint(), IMAGE, "prefix = \"incoming\"\nregex = '.*'", false);
     daemon.start();
     let wall = daemon.until_tasks(tasks);
     let first = Cost { cpu: daemon.cpu(), wall, peak_mib: daemon.peak(), output: String::new() };
@@ -146,24 +160,21 @@ fn one(tasks: u64) {
     let cost = sync(&daemon);
     say(cost.line("labelsync: a cycle with one new blob", double.requests()));
     daemon.until_tasks(tasks + 1);
-    let (tasks, copy) = (daemon.near("tasks.json"), daemon.dir.path().join("copy"));
-    let script = format!("cp '{}' '{}' && sync '{}'", tasks.display(), copy.display(), copy.display());
+    let (file, copy) = (daemon.near("tasks.json"), daemon.dir.path().join("copy"));
+    let script = format!("cp '{}' '{}' && sync '{}'", file.display(), copy.display(), copy.display());
     let peer = run_quietly(Command::new("sh").args(["-c", &script]));
     say(peer.line("cp and sync of tasks.json", 0));
-    let write = (cost.cpu - nothing.cpu, cost.wall - nothing.wall);
-    say(format_args!(
-        "the cycle / cp and sync: CPU {:.1}, wall {:.1} (at most 3); without the listing: CPU {:.1}, wall {:.1}",
-        cost.cpu / peer.cpu.max(0.01),
-        cost.wall / peer.wall,
-        write.0 / peer.cpu.max(0.01),
-        write.1 / peer.wall
-    ));
+    let what = format!(
+        "one new blob in a project of {tasks} tasks: the cycle ({:.2} s; without news {:.2} s) / `cp` and `sync` ({:.2} s)",
+        cost.wall, nothing.wall, peer.wall
+    );
+    Bar { what, measured: cost.wall / peer.wall, least: None, most: Some(3.0) }
 }
 
 /// The status, asked for while a long listing runs.
-fn status(keys: u64) {
+fn status(keys: u64) -> Bar {
     let double = Double::start(keys);
-    let mut daemon = Daemon::new(&double, IMAGE, "prefix = \"incoming\"\nregex = 'nothing'", false);
+    let mut daemon = Daemon::new(&double.endpoint(), IMAGE, "prefix = \"incoming\"\nregex = 'nothing'", false);
     daemon.start();
     daemon.until("an answer", |daemon| daemon.lsctl(&["status"]).status.success());
     let mut took = Vec::new();
@@ -176,29 +187,31 @@ fn status(keys: u64) {
     }
     took.sort_by(f64::total_cmp);
     let listing = String::from_utf8_lossy(&daemon.lsctl(&["--json", "status"]).stdout).contains("listing");
-    say(format_args!(
-        "lsctl status while {keys} keys are listed: p50 {:.0} ms, most {:.0} ms (under 50){}",
-        took[took.len() / 2],
-        took[took.len() - 1],
-        if listing { "" } else { "; THE LISTING WAS OVER" }
-    ));
+    let over = if listing { "" } else { "; THE LISTING WAS OVER" };
+    let p50 = took[took.len() / 2];
+    let what = format!("`lsctl status` while {keys} keys are listed{over}: most of 50 (p50 {p50:.0}), ms");
+    Bar { what, measured: took[took.len() - 1], least: None, most: Some(50.0) }
 }
 
-fn compare(cost: &Cost, peer: Option<Command>, double: &Double, name: &str) {
-    let Some(mut peer) = peer else { return say("s5cmd is not installed: not measured") };
-    double.requests();
+/// A line of the table; `None`: there is no peer here.
+fn compare(cost: &Cost, peer: Option<Command>, bucket: &Bucket, what: &str) -> Option<String> {
+    let Some(mut peer) = peer else {
+        say("s5cmd is not installed: not measured");
+        return None;
+    };
+    bucket.requests();
     let peer = run_quietly(&mut peer);
-    say(peer.line(name, double.requests()));
-    say(format_args!(
-        "labelsync / s5cmd: CPU {:.2}, wall {:.2} (at most 0.5)",
-        cost.cpu / peer.cpu.max(0.01),
-        cost.wall / peer.wall
-    ));
+    say(peer.line("s5cmd cp of the same, 64 at once", bucket.requests()));
+    let (cpu, wall) = (cost.cpu / peer.cpu.max(0.01), cost.wall / peer.wall);
+    let reached = if cpu <= HALF && wall <= HALF { "yes" } else { "**no**" };
+    let figures = |cost: &Cost| format!("{:.2}, {:.2}, {:.1}", cost.cpu, cost.wall, cost.peak_mib);
+    let (ours, theirs) = (figures(cost), figures(&peer));
+    Some(format!("| {what} | {ours} | `s5cmd cp`, 64 at once: {theirs} | {cpu:.2}, {wall:.2} | {HALF} | {reached} |"))
 }
 
-fn s5cmd(double: &Double, words: &[&str]) -> Option<Command> {
+fn s5cmd(bucket: &Bucket, words: &[&str]) -> Option<Command> {
     let mut command = Command::new(peer("s5cmd")?);
-    command.args(["--endpoint-url", &double.endpoint(), "--numworkers", "64", "--log", "error", "cp"]);
+    command.args(["--endpoint-url", &bucket.endpoint(), "--numworkers", "64", "--log", "error", "cp"]);
     command.args(words).envs(CREDENTIALS);
     Some(command)
 }

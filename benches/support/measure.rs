@@ -96,6 +96,27 @@ fn peak_of(pid: u32) -> f64 {
     kib / 1024.0
 }
 
+/// A ratio, and what it must keep to.
+#[derive(Clone, Debug)]
+pub struct Bar {
+    pub what: String,
+    pub measured: f64,
+    pub least: Option<f64>,
+    pub most: Option<f64>,
+}
+
+/// Prints what was measured as `BENCHMARKS.md` has it.
+pub fn table(bars: &[Bar]) {
+    super::say("\n| what | measured | bar | reached |\n| --- | --- | --- | --- |");
+    for Bar { what, measured, least, most } in bars {
+        let reached = least.is_none_or(|least| *measured >= least) && most.is_none_or(|most| *measured <= most);
+        let least = least.map(|least| format!("at least {least}"));
+        let bar: Vec<String> = least.into_iter().chain(most.map(|most| format!("at most {most}"))).collect();
+        let reached = if reached { "yes" } else { "**no**" };
+        super::say(format_args!("| {what} | {measured:.2} | {} | {reached} |", bar.join(", ")));
+    }
+}
+
 fn pid(child: &Child) -> Pid {
     let id = i32::try_from(child.id()).expect("process ids are small");
     Pid::from_raw(id).expect("process ids are above zero")

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 /// The bucket of the double.
 pub const BUCKET: &str = "bench";
 
-/// The variables that every S3 client here needs; the double checks no signature.
+/// The variables that every S3 client here needs, with the key of the tests' servers; the double checks no signature.
 pub const CREDENTIALS: [(&str, &str); 5] = [
-    ("AWS_ACCESS_KEY_ID", "bench"),
-    ("AWS_SECRET_ACCESS_KEY", "bench"),
+    ("AWS_ACCESS_KEY_ID", "labelsync-test-key"),
+    ("AWS_SECRET_ACCESS_KEY", "labelsync-canary-secret"),
     ("AWS_REGION", "us-east-1"),
     ("AWS_EC2_METADATA_DISABLED", "true"),
     ("NO_PROXY", "127.0.0.1"),

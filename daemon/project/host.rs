@@ -392,7 +392,11 @@ async fn watch_directory(shared: Shared, path: PathBuf, wakes: Arc<Wakes>, end: 
                 shared.events.meters().watch_overflow();
             }
             let look = look_at_map.clone();
-            blocking(move || Ok(look())).await.ok();
+            let looked = move || {
+                look();
+                Ok(())
+            };
+            blocking(looked).await.ok();
             wakes.wake_source(SourceWake::Near);
             wakes.wake_target(TargetWake::Local);
         } else {

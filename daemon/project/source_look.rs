@@ -5,8 +5,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::stream::FuturesOrdered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::board::Direction;
@@ -22,6 +24,7 @@ use crate::settings::{BlobUrl, SourceSettings, StoreSettings};
 use crate::store::listing::{self, ListingError, Order};
 use crate::store::{Listed, Objects, Store, StoreErrorKind};
 use crate::sync::action::Form;
+use crate::sync::flow::{Came, Flow};
 use crate::sync::holds::VanishLimit;
 use crate::sync::select::{OwnTarget, Scope, Selection};
 use crate::sync::source::{Content, Difference, Sealed, SourcePolicy};
@@ -33,8 +36,11 @@ const PAGES_IN_HAND: usize = 2;
 /// Stretches in memory on their way to the ledger.
 const STRETCHES_AT_ONCE: usize = 1_024;
 
-/// Objects read at once: enough to hide a bucket's latency, few enough for any server.
+/// Objects read at once, at first: enough to hide a bucket's latency, few enough for any server.
 const READS_AT_ONCE: usize = 32;
+
+/// And at most, when the bucket keeps answering quickly: more only fills its queue.
+const READS_AT_ONCE_MAX: usize = 128;
 
 /// Larger objects (up to 16 MiB) are no work for the threads that talk to the network; handing over a smaller one
 /// costs more than parsing it.
@@ -218,24 +224,34 @@ impl Sink for Found {
     }
 }
 
-/// Looks into the objects of a batch, many at once; in the batch's order.
+/// For [`read_objects`].
+pub fn reads() -> Flow {
+    Flow::new(READS_AT_ONCE, READS_AT_ONCE_MAX)
+}
+
+/// Looks into the objects of a batch, as many at once as the bucket bears; in the batch's order.
 pub async fn read_objects(
     shared: &Shared,
     side: &SourceSide,
     config: &Arc<LabelConfig>,
     form: &Form,
-    batch: Vec<Difference>,
+    (batch, flow): (Vec<Difference>, &mut Flow),
 ) -> (Vec<(Difference, Content)>, Option<CycleError>) {
     let mut failure = None;
     let mut failures_in_a_row = 0;
     let mut looked = Vec::with_capacity(batch.len());
-    let mut reads = futures::stream::iter(batch)
-        .map(|difference| async move {
-            let content = content(shared, side, config, form, &difference).await;
-            (difference, content)
-        })
-        .buffered(READS_AT_ONCE);
-    while let Some((difference, content)) = reads.next().await {
+    let mut waiting = batch.into_iter();
+    let mut reads = FuturesOrdered::new();
+    loop {
+        while reads.len() < flow.width()
+            && let Some(difference) = waiting.next()
+        {
+            reads.push_back(timed(shared, side, config, form, difference));
+        }
+        let Some((difference, content, took)) = reads.next().await else { break };
+        if difference.to_read(form).is_some() {
+            flow.saw(came(&content, took));
+        }
         match content {
             Ok(content) => {
                 failures_in_a_row = 0;
@@ -252,6 +268,27 @@ pub async fn read_objects(
         }
     }
     (looked, failure)
+}
+
+async fn timed(
+    shared: &Shared,
+    side: &SourceSide,
+    config: &Arc<LabelConfig>,
+    form: &Form,
+    difference: Difference,
+) -> (Difference, Result<Content, CycleError>, Duration) {
+    let begun = Instant::now();
+    let content = content(shared, side, config, form, &difference).await;
+    (difference, content, begun.elapsed())
+}
+
+/// What a request tells of how busy the bucket is.
+pub(super) fn came<T>(answer: &Result<T, CycleError>, took: Duration) -> Came {
+    match answer {
+        Ok(_) => Came::After(took),
+        Err(CycleError::Store(error)) if error.kind == StoreErrorKind::Throttled => Came::Throttled,
+        Err(_) => Came::Failed,
+    }
 }
 
 async fn content(

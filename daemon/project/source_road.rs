@@ -16,13 +16,14 @@ use super::label_config::LabelConfig;
 use super::ledger::HoldRow;
 use super::shared::Shared;
 use super::source_copies::SourceCopies;
-use super::source_look::{self, Looked, SourceSide, policy, read_objects};
+use super::source_look::{self, Looked, SourceSide, policy, read_objects, reads};
 use super::source_recheck::Recheck;
 use super::tasks_road::TasksRoad;
 use crate::control::api::{PLAN_LINES_MAX, PlanView, Progress, Reason};
 use crate::events::{Happened, Level};
 use crate::store::listing::{ListingError, Order};
 use crate::sync::action::{HideReason, TaskAction};
+use crate::sync::flow::Flow;
 use crate::sync::holds::Vanish;
 use crate::sync::pace::idle_poll;
 use crate::sync::select::{OwnTarget, Skip};
@@ -50,6 +51,8 @@ pub struct SourceRoad {
     /// Held by the one blocking step at a time that uses it; never contended.
     recheck: Arc<Mutex<Recheck>>,
     copies: SourceCopies,
+    /// How busy the bucket is.
+    reads: Flow,
     /// Buckets that were seen to list out of order.
     unordered: Vec<String>,
     /// Where completions go, if anywhere.
@@ -72,6 +75,7 @@ impl SourceRoad {
             config: None,
             recheck: Arc::default(),
             copies: SourceCopies::default(),
+            reads: reads(),
             unordered: Vec::new(),
             target: None,
             left_out: BTreeMap::new(),
@@ -130,7 +134,8 @@ impl SourceRoad {
             if batch.is_empty() {
                 break;
             }
-            let (looked_into, failure) = read_objects(&shared, side, &config, &looked.policy.form, batch).await;
+            let (looked_into, failure) =
+                read_objects(&shared, side, &config, &looked.policy.form, (batch, &mut reads())).await;
             if let Some(error) = failure {
                 return Err(error);
             }
@@ -260,7 +265,8 @@ impl SourceRoad {
             }
             done += batch.len() as u64;
             let wanted = batch.len();
-            let (looked_into, failure) = read_objects(&self.shared, side, config, &looked.policy.form, batch).await;
+            let (looked_into, failure) =
+                read_objects(&self.shared, side, config, &looked.policy.form, (batch, &mut self.reads)).await;
             let given_up = looked_into.len() < wanted;
             let mut actions = Vec::with_capacity(wanted);
             for (difference, content) in looked_into {

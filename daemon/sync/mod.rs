@@ -6,6 +6,7 @@ pub mod action;
 pub mod canon;
 pub mod completions;
 mod counts;
+pub mod flow;
 pub mod holds;
 pub mod index;
 pub mod near;

@@ -1,4 +1,4 @@
-//! A real Label Studio 0.7 or 0.8 beside labelsync: installed by `label_studio/install.sh`, run by `run.sh`.
+//! A real Label Studio beside labelsync, 0.7, 0.8 or 1.23: installed by `label_studio/install.sh`, run by `run.sh`.
 //!
 //! Promise: where it cannot be installed the reason is given; it ends with the test.
 //! Not here: tests.
@@ -17,6 +17,15 @@ use super::servers::{Process, free_ports};
 
 /// It imports pandas and more: seconds on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The new one makes its database first.
+const NEW_START_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Its sync answers when it is over.
+const NEW_ANSWER_TIMEOUT: Duration = Duration::from_secs(1_800);
+
+/// As `run.sh` sets it.
+const NEW_TOKEN: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// An answer later than this hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -71,7 +80,21 @@ impl Installed {
         words.push("bash".to_owned());
         words.extend(self.words("start", project, &port.to_string()));
         let process = Process::start(&words, tempfile::tempdir().expect("a directory")).expect("it starts");
-        LabelStudio { port, runs: Runs::Own(process) }.answering()
+        LabelStudio::of(port, Runs::Own(process)).answering(START_TIMEOUT)
+    }
+
+    /// A server of 1.23 with an empty database; answers when this returns.
+    pub fn serve(&self) -> LabelStudio {
+        let (port, dir) = (free_ports()[0], tempfile::tempdir().expect("a directory"));
+        let mut words = vec!["bash".to_owned()];
+        words.extend(self.words("serve", dir.path(), &port.to_string()));
+        let process = Process::start(&words, dir).expect("it starts");
+        let served = LabelStudio {
+            headers: format!("Authorization: Token {NEW_TOKEN}\r\n"),
+            patience: NEW_ANSWER_TIMEOUT,
+            ..LabelStudio::of(port, Runs::Own(process))
+        };
+        served.answering(NEW_START_TIMEOUT)
     }
 
     /// Loads it once, to be forked for many projects.
@@ -112,7 +135,7 @@ impl Zygote {
         answers.read_line(&mut pid).expect("it answers");
         drop(asked);
         let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a process");
-        LabelStudio { port, runs: Runs::Forked(pid, log) }.answering()
+        LabelStudio::of(port, Runs::Forked(pid, log)).answering(START_TIMEOUT)
     }
 }
 
@@ -170,11 +193,18 @@ pub struct Answer {
 pub struct LabelStudio {
     port: u16,
     runs: Runs,
+    /// Of every request.
+    headers: String,
+    patience: Duration,
 }
 
 impl LabelStudio {
-    fn answering(mut self) -> Self {
-        let end = Instant::now() + START_TIMEOUT;
+    fn of(port: u16, runs: Runs) -> Self {
+        Self { port, runs, headers: String::new(), patience: ANSWER_TIMEOUT }
+    }
+
+    fn answering(mut self, timeout: Duration) -> Self {
+        let end = Instant::now() + timeout;
         // 0.7 does not know this page, but answers.
         while self.try_call("GET", "/api/health", None).is_none() {
             assert!(!self.runs.is_over() && Instant::now() < end, "no Label Studio: {}", self.runs.log());
@@ -207,10 +237,11 @@ impl LabelStudio {
 
     fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
         let mut stream = TcpStream::connect(("localhost", self.port)).ok()?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).ok()?;
+        stream.set_read_timeout(Some(self.patience)).ok()?;
         let body = body.map(Value::to_string).unwrap_or_default();
         let head = format!(
-            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            self.headers,
             body.len()
         );
         stream.write_all((head + &body).as_bytes()).ok()?;

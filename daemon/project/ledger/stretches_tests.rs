@@ -143,7 +143,7 @@ impl Scene {
             self.ledger.reserve(self.origin, &actions).unwrap();
             for action in &actions {
                 if let TaskAction::Copy { key, etag, .. } = action {
-                    self.ledger.copied(self.origin, key, etag).unwrap();
+                    self.ledger.copied(self.origin, &[(key.clone(), etag.clone())]).unwrap();
                 }
             }
         }
@@ -227,7 +227,7 @@ impl Dice {
             8 => scene.near([NearAction::Yield(id), NearAction::Foreign(id)][self.below(2) as usize]),
             9 => scene.near(NearAction::Revive(id)),
             10 => _ = scene.ledger.retry(&[key]).unwrap(),
-            11 => scene.ledger.copied(scene.origin, &Key::new(key), &ETag::new("\"1\"")).unwrap(),
+            11 => scene.ledger.copied(scene.origin, &[(Key::new(key), ETag::new("\"1\""))]).unwrap(),
             12 => scene.completed = if self.below(2) == 0 { BTreeSet::new() } else { BTreeSet::from([id]) },
             13 => self.policy(&mut scene.policy),
             14 => scene.ledger.settle("").unwrap(),
@@ -307,7 +307,7 @@ fn writes() -> Vec<(&'static str, Write)> {
         ("k/95", act(bad(None, &new))),
         ("k/95", act(TaskAction::Release { key: new.clone() })),
         ("k/95", act(TaskAction::Add { id: id(50), key: new, etag: etag.clone(), form, body: None, data_hash: hash })),
-        ("k/1", Box::new(|scene| scene.ledger.copied(scene.origin, &Key::new("k/1"), &ETag::new("2")).unwrap())),
+        ("k/1", Box::new(|scene| scene.ledger.copied(scene.origin, &[(Key::new("k/1"), ETag::new("2"))]).unwrap())),
         ("k/4", near(NearAction::Retire(id(4)))),
         ("k/4", near(NearAction::Revive(id(4)))),
         ("k/5", near(NearAction::Move(id(5)))),

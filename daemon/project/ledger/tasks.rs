@@ -219,9 +219,14 @@ impl Ledger {
     }
 
     /// The receipt of a local copy.
-    pub fn copied(&self, origin: i64, key: &Key, etag: &ETag) -> Result<(), LedgerError> {
-        let sql = "UPDATE tasks SET copied = ?3 WHERE origin = ?1 AND key = ?2";
-        self.transact(|tx| tx.execute(sql, (origin, key.as_str(), etag.as_str())).map(|_| ()))
+    pub fn copied(&self, origin: i64, copies: &[(Key, ETag)]) -> Result<(), LedgerError> {
+        self.transact(|tx| {
+            let sql = "UPDATE tasks SET copied = ?3 WHERE origin = ?1 AND key = ?2";
+            let mut statement = tx.prepare_cached(sql)?;
+            copies
+                .iter()
+                .try_for_each(|(key, etag)| statement.execute((origin, key.as_str(), etag.as_str())).map(|_| ()))
+        })
     }
 
     /// Lets quarantined objects be tried again; none named: all. How many there were.

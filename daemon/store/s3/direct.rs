@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
@@ -32,6 +32,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::amend::OWNER_HEADER;
 use super::xml::{Piece, Xml, unescape};
+use crate::clock::{Clock, SystemClock};
 use crate::names::Key;
 use crate::store::Precondition;
 use crate::store::crc32c::Crc32c;
@@ -216,7 +217,7 @@ impl fmt::Debug for Way {
 impl Way {
     fn of(seen: Seen, components: &RuntimeComponents, connect: Duration, skew: Arc<Skew>) -> Option<Self> {
         let settings = HttpConnectorSettings::builder().connect_timeout(connect).build();
-        let ahead = seen.signed_at - seconds(SystemTime::now());
+        let ahead = seen.signed_at - now_seconds();
         Some(Self {
             seen,
             // Within a second it is the rounding of the date.
@@ -275,7 +276,7 @@ impl Way {
         settings.percent_encoding_mode = PercentEncodingMode::Single;
         settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds(SystemTime::now()) + self.ahead)?);
+        let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(now_seconds() + self.ahead)?);
         let params = v4::SigningParams::builder()
             .identity(identity)
             .region(&self.seen.region)
@@ -335,7 +336,73 @@ fn encoded(key: &Key) -> String {
 }
 
 /// Since 1970.
-fn seconds(at: SystemTime) -> i64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+fn now_seconds() -> i64 {
+    SystemClock.now().0 / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCOPE: &str =
+        "AWS4-HMAC-SHA256 Credential=AKID/20261120/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+
+    /// As the SDK sends it, with another header.
+    fn sent(uri: &str, name: &str, value: &str) -> HttpRequest {
+        let mut request = HttpRequest::new(SdkBody::empty());
+        request.set_method("PUT").expect("a method");
+        request.set_uri(uri.to_owned()).expect("a URL");
+        let headers = [
+            ("authorization", SCOPE),
+            ("x-amz-date", "20261120T101112Z"),
+            ("user-agent", "sdk"),
+            ("if-none-match", "*"),
+            (OWNER_HEADER, "123456789012"),
+            (name, value),
+        ];
+        for (name, value) in headers {
+            request.headers_mut().try_insert(name.to_owned(), value.to_owned()).expect("a header");
+        }
+        request
+    }
+
+    #[test]
+    fn l7_the_way_is_the_sdks_own() {
+        let url = "https://b.s3.eu-west-1.amazonaws.com/done/a%20b/7?x-id=PutObject";
+        let seen = Seen::of(&sent(url, "content-length", "7"), &Key::new("done/a b/7")).expect("all of it is known");
+        assert_eq!(seen.before_key, "https://b.s3.eu-west-1.amazonaws.com/");
+        assert_eq!(seen.after_key, "?x-id=PutObject");
+        assert_eq!((seen.region.as_str(), seen.service.as_str()), ("eu-west-1", "s3"));
+        assert_eq!(seen.signed_at, 1_795_169_472);
+        let mut headers = seen.headers.clone();
+        headers.sort();
+        let kept = [("user-agent", "sdk"), (OWNER_HEADER, "123456789012")];
+        assert_eq!(headers, kept.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn what_is_not_understood_stays_with_the_sdk() {
+        let of = |uri, name, value, key| Seen::of(&sent(uri, name, value), &Key::new(key));
+        assert!(of("http://h/b/7", "x", "y", "7").is_none(), "an unknown header");
+        assert!(of("http://h/b/7", "content-length", "1", "8").is_none(), "another key");
+        assert!(
+            of("http://h/b/7", "authorization", "AWS4-ECDSA-P256-SHA256 Credential=A/d/s3/aws4_request, x", "7")
+                .is_none()
+        );
+        assert!(of("http://h/b/7", "authorization", "Bearer x", "7").is_none());
+        assert!(of("http://h/b/7", "x-amz-date", "yesterday", "7").is_none());
+        assert!(of("http://h/b/", "content-length", "1", "").is_none(), "no key");
+        assert!(of("http://h/b/7", "content-length", "1", "7").is_some());
+    }
+
+    #[test]
+    fn the_code_of_an_error_is_read_wherever_it_stands() {
+        let code = |body: &str| error_code(body.as_bytes());
+        let whole =
+            "<?xml version=\"1.0\"?>\n<Error><Message>a<b/></Message><Code>SlowDown</Code><Region>x</Region></Error>";
+        assert_eq!(code(whole).as_deref(), Some("SlowDown"));
+        for none in ["", "<html/>", "<Error/>", "<Error><Message>x", "{\"code\": 1}"] {
+            assert_eq!(code(none), None, "{none}");
+        }
+    }
 }

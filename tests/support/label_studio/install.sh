@@ -1,7 +1,7 @@
 #!/bin/bash
-# Installs a real Label Studio 0.7 or 0.8 into .test-tools/label-studio-VERSION/ of this project, by pip, pinned; none
-# of its files is changed. Idempotent. Needs Python 3.8 (0.8) or 3.7 (0.7): on the PATH, or pyenv's.
-# Usage: tests/support/label_studio/install.sh VERSION     0.8.2  0.8.2.post0  0.7.5.post1
+# Installs a real Label Studio into .test-tools/label-studio-VERSION/ of this project, by pip, pinned; none
+# of its files is changed. Idempotent. Needs Python 3.7 (for 0.7), 3.8 (0.8) or 3.11 (1.23): on the PATH, or pyenv's.
+# Usage: tests/support/label_studio/install.sh VERSION     0.8.2  0.8.2.post0  0.7.5.post1  1.23.2
 set -euo pipefail
 version=$1
 cd "$(dirname "$0")/../../.."
@@ -19,6 +19,7 @@ if [ -e "$stamp" ]; then exit 0; fi
 case $version in
 0.7.*) minor=3.7 more='boto3==1.33.13 botocore==1.33.13 pandas==1.1.5' ;;
 0.8.*) minor=3.8 more='boto3==1.37.38 botocore==1.37.38 pandas==1.3.5 numpy==1.21.6' ;;
+1.23.2) minor=3.11 more= ;;
 *) echo "no Label Studio $version is known here" >&2; exit 2 ;;
 esac
 
@@ -46,6 +47,12 @@ rq==1.10.1 redis==4.3.6 lxml==4.9.4 orjson==3.6.9 protobuf==3.20.3'
 # shellcheck disable=SC2086 # lists of words
 printf '%s\n' $pinned $more >"$venv/constraints.txt"
 pip() { "$venv/bin/pip" --quiet --disable-pip-version-check --retries 2 --timeout 20 "$@" >&2; }
+# The new ones name all that they need themselves.
+if [ "$minor" = 3.11 ]; then
+    pip install "label-studio==$version" || { echo "pip could not install Label Studio $version" >&2; exit 1; }
+    date >"$stamp"
+    exit 0
+fi
 { pip install --upgrade 'pip<24' 'setuptools<60' wheel && pip install -c "$venv/constraints.txt" "label-studio==$version"; } ||
     { echo "pip could not install Label Studio $version" >&2; exit 1; }
 date >"$stamp"

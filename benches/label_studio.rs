@@ -1,0 +1,101 @@
+//! A bucket's JSON tasks in Label Studio: by its own sync (0.8.2.post0, 1.23.2), and by labelsync.
+//!
+//! `cargo bench --bench label_studio [-- 1000]`: installs the real ones into `.test-tools/` (minutes, a Python 3.8 and a
+//! 3.11 needed). Each reads the same objects from the same double, which takes next to nothing.
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "../tests/support/mod.rs"]
+mod real;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::time::Instant;
+
+use daemon::Daemon;
+use real::label_studio::installed;
+use serde_json::json;
+use support::double::{self, Double};
+use support::measure::{Bar, table};
+use support::{BUCKET, CREDENTIALS, machine, number, say};
+
+const TEXT: &str = "<View><Text name=\"t\" value=\"$text\"/><Choices name=\"c\" toName=\"t\"><Choice value=\"cat\"/>\
+                    <Choice value=\"dog\"/></Choices></View>";
+
+/// JSON tasks without another number: one page of a listing.
+const OBJECTS: u64 = 1_000;
+
+/// What issue and design ask for.
+const FASTER_THAN_OLD: f64 = 50.0;
+const FASTER_THAN_NEW: f64 = 200.0;
+
+fn main() {
+    double::serve_if_asked();
+    say(machine());
+    let objects = number(0, OBJECTS);
+    let double = Double::start(0);
+    double.add_json_tasks(objects);
+    let ours = ours(&double, objects);
+    let rows =
+        [("0.8.2.post0", FASTER_THAN_OLD, old(&double, objects)), ("1.23.2", FASTER_THAN_NEW, new(&double, objects))];
+    let mut bars = Vec::new();
+    for (version, times, took) in rows {
+        match took {
+            Ok(wall) => bars.push(Bar {
+                what: format!(
+                    "{objects} JSON tasks by Label Studio {version} ({wall:.2} s), by labelsync ({ours:.3} s)"
+                ),
+                measured: wall / ours,
+                least: Some(times),
+                most: None,
+            }),
+            Err(why) => say(format_args!("Label Studio {version} is not measured: {why}")),
+        }
+    }
+    table(&bars);
+}
+
+/// From the start of the daemon until all stand in `tasks.json`.
+fn ours(double: &Double, objects: u64) -> f64 {
+    let source = "prefix = \"json\"\nregex = '.*'\nuse_blob_urls = false";
+    let mut daemon = Daemon::new(&double.endpoint(), TEXT, source, false);
+    daemon.start();
+    daemon.until_tasks(objects)
+}
+
+fn variables(double: &Double) -> Vec<(&'static str, String)> {
+    let mut variables: Vec<_> = CREDENTIALS.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    variables.push(("AWS_ENDPOINT_URL", double.endpoint()));
+    variables
+}
+
+/// From the first request for its tasks, when it has started and loaded, until it shows all.
+fn old(double: &Double, objects: u64) -> Result<f64, String> {
+    let old = installed("0.8.2.post0")?;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (project, variables) = (dir.path().join("p"), variables(double));
+    let source = json!({"prefix": "json", "regex": ".*", "use_blob_urls": false}).to_string();
+    old.init_with(&project, TEXT, &["--source", "s3", "--source-path", BUCKET, "--source-params", &source], &variables);
+    let running = old.start(&project, &variables);
+    let began = Instant::now();
+    while (running.tasks().len() as u64) < objects {}
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// The request that syncs; it answers when it is over.
+fn new(double: &Double, objects: u64) -> Result<f64, String> {
+    let running = installed("1.23.2")?.serve();
+    let project = running.call("POST", "/api/projects", Some(&json!({"title": "bench", "label_config": TEXT})));
+    let storage = json!({
+        "project": project.body["id"], "title": "bench", "bucket": BUCKET, "prefix": "json", "region_name": "us-east-1",
+        "s3_endpoint": double.endpoint(), "aws_access_key_id": "bench", "aws_secret_access_key": "bench",
+        "use_blob_urls": false, "recursive_scan": true,
+    });
+    let storage = running.call("POST", "/api/storages/s3/", Some(&storage));
+    let Some(id) = storage.body["id"].as_u64() else { return Err(format!("no storage: {}", storage.body)) };
+    let began = Instant::now();
+    let synced = running.call("POST", &format!("/api/storages/s3/{id}/sync"), None);
+    let took = began.elapsed().as_secs_f64();
+    let whole = synced.body["status"] == "completed" && synced.body["last_sync_count"] == objects;
+    if whole { Ok(took) } else { Err(synced.body.to_string()) }
+}
