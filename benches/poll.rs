@@ -219,6 +219,7 @@ fn shared(dir: &Path) -> Shared {
         events: Arc::new(EventLog::new(clock.clone())),
         clock,
         pace: Pace::default(),
+        map_eye: Arc::default(),
         work_dir: dir.to_owned(),
     }
 }
