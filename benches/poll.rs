@@ -218,6 +218,7 @@ fn shared(dir: &Path) -> Shared {
         board: Arc::new(Board::new("bench", "", clock.now())),
         events: Arc::new(EventLog::new(clock.clone())),
         clock,
+        map_eye: Arc::default(),
         pace: Pace::default(),
         map_eye: Arc::default(),
         work_dir: dir.to_owned(),
