@@ -104,6 +104,13 @@ fn c11_what_label_studio_cannot_read_back_is_refused() {
 }
 
 #[test]
+fn c11_a_negative_zero_is_what_python_reads() {
+    let body = accept(r#"{"image": "-0", "x": [-0, -0.0, -0e0, 1e-0, {"-0": -0}]}"#);
+    let expected = r#"{"id": 7, "data": {"image": "-0", "x": [0, -0.0, -0.0, 1.0, {"-0": 0}]}}"#;
+    assert_eq!(body.to_json(id(7)), expected);
+}
+
+#[test]
 fn c11_what_it_can_read_back_is_kept_exactly() {
     let kept = "[18446744073709551615,-9223372036854775808,1.7976931348623157e308,5e-324,0.30000000000000004,\
                 -0.0,1e22,123456789.12345679,\"\\ud83d\\ude00\\\\ud800 \\u0000\",\"NaN 1e400 [[\",1]";

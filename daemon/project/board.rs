@@ -75,6 +75,7 @@ impl Board {
                 key: Some(key.as_str().to_owned()),
                 state: "skipped".to_owned(),
                 reason: reason.code().to_owned(),
+                detail: reason.explanation().to_owned(),
                 ..Default::default()
             })
         });

@@ -80,7 +80,12 @@ pub fn parse(text: &str, limits: &JsonLimits, duplicates: Duplicates) -> Result<
         return Err(Rejected::new(NOT_JSON, "the text is empty or ends in the middle"));
     }
     scan.problem.map_or(Ok(()), Err)?;
-    let mut reader = serde_json::Deserializer::from_str(text);
+    // Python reads `-0` as the integer 0, serde_json as -0.0.
+    let mut text = Cow::Borrowed(text);
+    for minus in scan.minus_zeros {
+        text.to_mut().replace_range(minus..=minus, " ");
+    }
+    let mut reader = serde_json::Deserializer::from_str(&text);
     // The scan has bounded the nesting.
     reader.disable_recursion_limit();
     Strict { duplicates }
@@ -103,14 +108,17 @@ pub(crate) struct Scan {
     pub(crate) ends_in_the_middle: bool,
     /// The first thing that the limits or C11 forbid.
     pub(crate) problem: Option<Rejected>,
+    /// Where the minus of each integer `-0` stands, bytes.
+    minus_zeros: Vec<usize>,
 }
 
 /// Looks for what C11 and the limits forbid. It is no parser: it knows strings, numbers and brackets, and leaves the
-/// grammar to one; so it answers for every text, and in constant memory.
+/// grammar to one; so it answers for every text, and in memory for each `-0` alone.
 pub(crate) fn scan(text: &str, limits: &JsonLimits) -> Scan {
     let bytes = text.as_bytes();
     let (mut depth, mut values, mut at, mut open_string) = (0_usize, 0_usize, 0, false);
     let mut problem = None;
+    let mut minus_zeros = Vec::new();
     let depth_limit = limits.depth.min(MAX_OWN_DEPTH);
     while let Some(byte) = bytes.get(at) {
         let start = at;
@@ -143,6 +151,9 @@ pub(crate) fn scan(text: &str, limits: &JsonLimits) -> Scan {
             }
             b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
                 at = bytes[start..].iter().position(|b| !is_word(*b)).map_or(bytes.len(), |length| start + length);
+                if &text[start..at] == "-0" {
+                    minus_zeros.push(start);
+                }
                 if let Some(what) = forbidden_number(&text[start..at]) {
                     problem.get_or_insert_with(|| {
                         Rejected::new(NUMBER_OUT_OF_RANGE, format_args!("{what} at byte {start}"))
@@ -157,7 +168,7 @@ pub(crate) fn scan(text: &str, limits: &JsonLimits) -> Scan {
         let detail = format_args!("{values} values, more than {}", limits.values).to_string();
         problem.get_or_insert_with(|| Rejected::new(TOO_MANY_VALUES, detail));
     }
-    Scan { ends_in_the_middle: depth > 0 || open_string || values == 0, problem }
+    Scan { ends_in_the_middle: depth > 0 || open_string || values == 0, problem, minus_zeros }
 }
 
 struct ScannedString {

@@ -46,6 +46,23 @@ impl Skip {
             Self::Quarantined => "quarantined",
         }
     }
+
+    /// Why, and what to do where the object was meant to be taken.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::NoRegex => "no regex is set: set one, `.*` takes everything",
+            Self::Regex => "the regex does not match from the start of the full key",
+            Self::Exclude => "`exclude` finds something in the key",
+            Self::RegexLimit => "regex or `exclude` takes too many steps on this key: make the pattern simpler",
+            Self::DirectoryMarker => "an empty object that stands for a directory",
+            Self::OwnTarget => "it stands where a target has its completions",
+            Self::UnresolvableUrl => {
+                "Label Studio cannot fetch a URL with this key (`?`, line break, leading `/`): rename it"
+            }
+            Self::Duplicate => "a task with the same URL was imported by hand",
+            Self::Quarantined => "it cannot become a task: see `--state quarantined`",
+        }
+    }
 }
 
 /// The part of a bucket that a prefix names.
