@@ -97,11 +97,13 @@ impl Rejected {
 
     /// What a person does next.
     pub fn remedy(&self) -> &'static str {
-        REMEDIES
-            .iter()
-            .find_map(|(code, remedy)| (*code == self.code).then_some(*remedy))
-            .unwrap_or("leave the object out with `exclude`")
+        remedy_of(self.code).unwrap_or("leave the object out with `exclude`")
     }
+}
+
+/// What a person does next about a code of this module.
+pub fn remedy_of(code: &str) -> Option<&'static str> {
+    REMEDIES.iter().find_map(|(known, remedy)| (*known == code).then_some(*remedy))
 }
 
 /// A name from the data as a detail may show it: quoted, short.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use labelsync::project::rejected::remedy_of;
 use serde_json::{Value, json};
 
 use super::bucket::{Bucket, rig};
@@ -63,7 +64,11 @@ pub async fn l05_one_bad_object_does_not_stop_the_others(server: Arc<Server>) {
     let wanted: BTreeMap<String, Value> = bad().iter().map(|(name, reason, _)| (key(name), json!(reason))).collect();
     assert_eq!(reasons, wanted);
     let items = rig.list("quarantined");
-    assert!(items.iter().all(|item| item["detail"].as_str().is_some_and(|detail| !detail.is_empty())), "{items:?}");
+    let has_remedy = |item: &Value| {
+        let (reason, detail) = (item["reason"].as_str(), item["detail"].as_str());
+        reason.and_then(remedy_of).zip(detail).is_some_and(|(remedy, detail)| detail.ends_with(remedy))
+    };
+    assert!(items.iter().all(has_remedy), "{items:?}");
     let listed = rig.ok(&["list", "--state", "quarantined"]);
     assert!(listed.contains("tasks/00500 no key.json\tquarantined\tdata_missing_key\t"), "{listed}");
     let status = rig.status();

@@ -5,6 +5,7 @@
 use super::known::KnownRows;
 use super::{LedgerError, Reader};
 use crate::control::api::{ITEMS_PAGE_MAX, Item, ItemState, Items};
+use crate::project::rejected::remedy_of;
 
 impl Reader {
     /// The index of one bucket, in byte order of keys.
@@ -50,12 +51,16 @@ impl Reader {
         let mut last = None;
         while let Some(row) = rows.next()? {
             let id: Option<i64> = row.get(0)?;
+            let (reason, mut detail): (String, String) = (row.get(3)?, row.get(4)?);
+            if let Some(remedy) = remedy_of(&reason) {
+                detail = format!("{detail}: {remedy}");
+            }
             items.items.push(Item {
                 key: row.get(1)?,
                 id: id.and_then(|id| u64::try_from(id).ok()),
                 state: row.get(2)?,
-                reason: row.get(3)?,
-                detail: row.get(4)?,
+                reason,
+                detail,
             });
             last = row.get(5)?;
         }
