@@ -20,8 +20,8 @@ use labelsync::project::board::Board;
 use labelsync::project::directory::Directory;
 use labelsync::project::ledger::Ledger;
 use labelsync::project::shared::Shared;
-use labelsync::project::source_look::SourceSide;
-use labelsync::project::source_road::SourceRoad;
+use labelsync::project::source::look::SourceSide;
+use labelsync::project::source::road::SourceRoad;
 use labelsync::settings::{self, StoreSettings};
 use labelsync::store::s3::S3Store;
 use labelsync::sync::action::{Form, TaskAction};
@@ -218,7 +218,6 @@ fn shared(dir: &Path) -> Shared {
         board: Arc::new(Board::new("bench", "", clock.now())),
         events: Arc::new(EventLog::new(clock.clone())),
         clock,
-        map_eye: Arc::default(),
         pace: Pace::default(),
         map_eye: Arc::default(),
         work_dir: dir.to_owned(),

@@ -17,7 +17,7 @@ use labelsync::project::directory::Directory;
 use labelsync::project::label_config::LabelConfig;
 use labelsync::project::near::{Near, SourceMap};
 use labelsync::project::strict_json::BodyRules;
-use labelsync::project::tasks_file;
+use labelsync::project::tasks::file;
 use labelsync::project::validate::{TaskLimits, completion_file, task_from_object};
 use labelsync::store::s3::S3Store;
 use labelsync::store::{ListRequest, Store};
@@ -143,7 +143,7 @@ fn l63_settings_of_any_bytes() {
 
 fn entries(bytes: &[u8]) -> Option<usize> {
     let mut count = 0;
-    let scanned = tasks_file::scan(bytes, &mut |_, _| {
+    let scanned = file::scan(bytes, &mut |_, _| {
         count += 1;
         Ok(())
     });

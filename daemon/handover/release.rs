@@ -20,7 +20,7 @@ use crate::project::files::{Dir, FileErrorKind, IfAbsent};
 use crate::project::identity::{Identity, MARKER, Registry, identify, ledger_path};
 use crate::project::ledger::{Ledger, LedgerError};
 use crate::project::near::{Near, NearError, SourceMap};
-use crate::project::target_road::target_prefix;
+use crate::project::target::road::target_prefix;
 use crate::settings::overrides::OverridesStore;
 use crate::settings::{self, BlobUrl, Problem, ProjectSettings, SourceSettings, StoreSettings, TargetSettings};
 use crate::sync::completions::RecordedState;

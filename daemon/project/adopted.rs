@@ -7,7 +7,7 @@ use super::error::CycleError;
 use super::ledger::Ledger;
 use super::near::SourceMap;
 use super::shared::Shared;
-use super::source_look::SourceSide;
+use super::source::look::SourceSide;
 use crate::events::{Happened, Level};
 use crate::names::{Key, TaskId};
 

@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::label_config::LabelConfig;
 use super::near::Near;
 use super::run::InForce;
-use super::source_look::{SourceSide, policy, scope};
+use super::source::look::{SourceSide, policy, scope};
 use crate::control::api::{Finding, Outcome, ProjectStatus, Reason};
 use crate::names::Key;
 use crate::store::probe::{self, Reached, Step, cors};

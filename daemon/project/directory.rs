@@ -15,7 +15,7 @@ use super::copies::{COPIES_DIR, Copies, CopyLimits, CopyPath};
 use super::files::{Contents, Dir, EntryKind, Expected, FileErrorKind, Fingerprint, fingerprint_of};
 use super::identity::MARKER;
 use super::near::{BroughtIn, Near, NearError, OwnStorages, Prints, SourceMap, Written};
-use super::tasks_file::{self, Edits, TasksFileError};
+use super::tasks::file::{self, Edits, TasksFileError};
 use crate::names::{Key, TaskId, printable};
 use crate::store::local_url;
 
@@ -156,7 +156,7 @@ impl Near for Directory {
     ) -> Result<Option<Fingerprint>, NearError> {
         let dir = self.dir()?;
         let Some((file, print)) = dir.open_reader(TASKS)? else { return Ok(None) };
-        let scanned = tasks_file::scan(&file, each);
+        let scanned = file::scan(&file, each);
         // Label Studio writes in place: a version that changed under the walk was no version at all, whatever it read as.
         let changed = fingerprint_of(&file).map_err(TasksFileError::Io)? != print;
         match scanned {
@@ -281,10 +281,10 @@ impl Near for Directory {
                 && let Some(before_end) = before_end(file)?
             {
                 out.copy_start_of(file, before_end)?;
-                return tasks_file::append(edits, out);
+                return file::append(edits, out);
             }
             let base = source.as_mut().map(|file| file as &mut dyn Read);
-            tasks_file::rewrite(base, edits, out).map_err(|error| match error {
+            file::rewrite(base, edits, out).map_err(|error| match error {
                 TasksFileError::Io(error) => error,
                 other => {
                     unreadable = true;

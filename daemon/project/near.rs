@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::copies::{Copies, CopyLimits};
 use super::files::{Contents, Displaced, FileError, Fingerprint};
-use super::tasks_file::{Edits, TasksFileError};
+use super::tasks::file::{Edits, TasksFileError};
 use crate::names::{Key, TaskId};
 
 /// Label Studio's `source.json`.

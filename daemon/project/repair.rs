@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::error::CycleError;
 use super::ledger::{Ledger, Rebuilding, StandingTask};
 use super::near::Near;
-use super::tasks_file;
+use super::tasks::file;
 use crate::clock::UnixMillis;
 use crate::control::api::Reason;
 
@@ -99,7 +99,7 @@ pub fn reconcile(ledger: &Ledger, near: &dyn Near) -> Result<u64, CycleError> {
     let mut batch = Vec::with_capacity(BATCH);
     let mut highest = None;
     near.scan_tasks(&mut |id, text| {
-        let facts = tasks_file::facts(text);
+        let facts = file::facts(text);
         highest = highest.max(Some(id));
         batch.push(StandingTask { id, text: text.to_owned(), data_hash: facts.data_hash, url: facts.url });
         if batch.len() >= BATCH {

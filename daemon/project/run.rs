@@ -2,7 +2,7 @@
 //!
 //! Promise: one cycle at a time in each direction; settings change between cycles, never within; a failure is told
 //! once, then counted, and tried again with growing waits; stopping finishes what is in hand.
-//! Not here: what a cycle does (`source_road`, `target_road`).
+//! Not here: what a cycle does (`source::road`, `target::road`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::board::Direction;
 use super::error::CycleError;
 use super::shared::Shared;
-use super::source_look::SourceSide;
-use super::source_road::SourceRoad;
-use super::target_road::{Look, TargetRoad, TargetSide};
+use super::source::look::SourceSide;
+use super::source::road::SourceRoad;
+use super::target::road::{Look, TargetRoad, TargetSide};
 use super::wakes::{SourceWake, TargetWake, Wakes};
 use super::watch::Rescan;
 use crate::clock::UnixMillis;

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use super::error::{CycleError, blocking};
 use super::ledger::{CompletionRow, Ledger};
 use super::shared::Shared;
-use super::target_road::TargetSide;
+use super::target::road::TargetSide;
 use super::validate::MAX_COMPLETION_BYTES;
 use crate::control::api::{ITEMS_PAGE_MAX, Item, VerifyReport};
 use crate::names::{Sha256, TaskId};

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use labelsync::names::Key;
 use labelsync::project::claim::Owner;
-use labelsync::project::target_road::Look;
+use labelsync::project::target::road::Look;
 use labelsync::settings::{OnChanged, OnRemoved};
 use labelsync::store::faulty::Requests;
 use serde_json::Value;

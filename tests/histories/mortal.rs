@@ -17,7 +17,7 @@ use labelsync::project::directory::Directory;
 use labelsync::project::files::{Contents, Fingerprint};
 use labelsync::project::ledger::Ledger;
 use labelsync::project::near::{BroughtIn, Near, NearError, OwnStorages, SourceMap, Written};
-use labelsync::project::tasks_file::{Edits, TasksFileError};
+use labelsync::project::tasks::file::{Edits, TasksFileError};
 use labelsync::store::faulty::Faulty;
 use labelsync::store::memory::MemoryStore;
 use labelsync::store::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind};

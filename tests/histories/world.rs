@@ -22,9 +22,9 @@ use labelsync::project::identity::{MARKER, Registry, identify};
 use labelsync::project::ledger::Ledger;
 use labelsync::project::near::Near;
 use labelsync::project::shared::Shared;
-use labelsync::project::source_look::SourceSide;
-use labelsync::project::source_road::SourceRoad;
-use labelsync::project::target_road::{Look, TargetRoad, TargetSide};
+use labelsync::project::source::look::SourceSide;
+use labelsync::project::source::road::SourceRoad;
+use labelsync::project::target::road::{Look, TargetRoad, TargetSide};
 use labelsync::settings::{
     BlobUrl, Fraction, OnChanged, OnDeleted, OnRemoved, S3Settings, SourceSettings, StoreSettings, TargetSettings,
 };

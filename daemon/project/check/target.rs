@@ -6,7 +6,7 @@
 use super::reach;
 use crate::names::Key;
 use crate::project::claim::{Claim, claim};
-use crate::project::target_road::TargetSide;
+use crate::project::target::road::TargetSide;
 use crate::store::probe::{Reached, Step, bounded};
 use crate::store::{ListRequest, Page, Precondition, StoreErrorKind};
 

@@ -10,8 +10,8 @@ use std::io::{self, BufReader, Read, Write};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::strict_json::{self, Duplicates, JsonLimits, MAX_OWN_DEPTH};
 use crate::names::{Sha256, TaskId, printable};
+use crate::project::strict_json::{self, Duplicates, JsonLimits, MAX_OWN_DEPTH};
 use crate::sync::canon;
 
 /// Why a `tasks.json` cannot be read.

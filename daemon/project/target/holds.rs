@@ -4,16 +4,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::board::standing;
-use super::claim::{Claim, Owner, claim, mark_key, marked};
-use super::error::{CycleError, blocking};
-use super::ledger::HoldRow;
-use super::target_look::TargetLooked;
-use super::target_road::{Look, TargetRoad, TargetSide};
 use crate::clock::UnixMillis;
 use crate::control::api::Reason;
 use crate::events::{Happened, Level};
 use crate::names::Sha256;
+use crate::project::board::standing;
+use crate::project::claim::{Claim, Owner, claim, mark_key, marked};
+use crate::project::error::{CycleError, blocking};
+use crate::project::ledger::HoldRow;
+use crate::project::target::look::TargetLooked;
+use crate::project::target::road::{Look, TargetRoad, TargetSide};
 use crate::sync::completions::Remote;
 
 /// How often a whole look also looks for the mark: a bucket is not replaced faster than this.
@@ -24,7 +24,7 @@ const REPLACED: &str = "target_replaced";
 
 impl TargetRoad {
     /// Takes out of a cycle what vanished in numbers that must be accepted first.
-    pub(super) async fn hold(
+    pub(in crate::project) async fn hold(
         &mut self,
         side: &TargetSide,
         looked: &mut TargetLooked,
@@ -62,7 +62,7 @@ impl TargetRoad {
     }
 
     /// Whether the prefix is ours to push under.
-    pub(super) async fn is_claimed(&mut self, side: &TargetSide, look: &Look) -> Result<bool, CycleError> {
+    pub(in crate::project) async fn is_claimed(&mut self, side: &TargetSide, look: &Look) -> Result<bool, CycleError> {
         let place = (side.store.root().to_owned(), side.prefix());
         let claimed = self.claimed.as_ref() == Some(&place);
         let due = *look == Look::Full && self.mark_seen.is_none_or(|at| at.elapsed() >= MARK_EVERY);

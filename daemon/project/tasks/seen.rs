@@ -6,11 +6,11 @@
 
 use std::time::Instant;
 
-use super::error::CycleError;
-use super::files::Fingerprint;
-use super::near::SourceMap;
-use super::shared::Shared;
 use crate::names::TaskId;
+use crate::project::error::CycleError;
+use crate::project::files::Fingerprint;
+use crate::project::near::SourceMap;
+use crate::project::shared::Shared;
 
 /// What the map said.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! A look at the source: the listing against the index, then into the objects that must be read.
 //!
 //! Promise: what comes out of a listing that failed is an error; pages are merged while the next is fetched.
-//! Not here: what is done about it (`source_road`).
+//! Not here: what is done about it (`source::road`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use tokio::sync::{mpsc, oneshot};
 
-use super::board::Direction;
-use super::error::{CycleError, blocking};
-use super::label_config::LabelConfig;
-use super::shared::Shared;
-use super::spool::Spool;
-use super::strict_json::BodyRules;
-use super::validate::{TaskLimits, blob_task, check_task, task_from_object};
 use crate::control::api::Progress;
 use crate::names::Key;
+use crate::project::board::Direction;
+use crate::project::error::{CycleError, blocking};
+use crate::project::label_config::LabelConfig;
+use crate::project::shared::Shared;
+use crate::project::spool::Spool;
+use crate::project::strict_json::BodyRules;
+use crate::project::validate::{TaskLimits, blob_task, check_task, task_from_object};
 use crate::settings::{BlobUrl, SourceSettings, StoreSettings};
 use crate::store::listing::{self, ListingError, Order};
 use crate::store::{Listed, Objects, Store, StoreErrorKind};
@@ -95,7 +95,7 @@ pub fn policy(side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, C
 }
 
 /// What a prefix means is the provider's, as Label Studio takes it (C25).
-pub(super) fn scope(settings: &SourceSettings) -> Scope {
+pub(in crate::project) fn scope(settings: &SourceSettings) -> Scope {
     match settings.store {
         StoreSettings::S3(_) | StoreSettings::Local { .. } => Scope::directory(&settings.prefix, settings.recursive),
         StoreSettings::Gcs(_) => Scope::plain(&settings.prefix, settings.recursive),
@@ -283,7 +283,7 @@ async fn timed(
 }
 
 /// What a request tells of how busy the bucket is.
-pub(super) fn came<T>(answer: &Result<T, CycleError>, took: Duration) -> Came {
+pub(in crate::project) fn came<T>(answer: &Result<T, CycleError>, took: Duration) -> Came {
     match answer {
         Ok(_) => Came::After(took),
         Err(CycleError::Store(error)) if error.kind == StoreErrorKind::Throttled => Came::Throttled,

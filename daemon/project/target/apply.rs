@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::error::{CycleError, blocking};
-use super::files::{FileErrorKind, Fingerprint};
-use super::ledger::{CompletionRow, CompletionWrite};
-use super::near::{BroughtIn, Near, NearError};
-use super::rejected::{self, Rejected};
-use super::shared::Shared;
-use super::target_look::Wanted;
-use super::target_road::{TargetRoad, TargetSide};
-use super::validate::{TaskLimits, completion_file};
 use crate::events::{Happened, Level};
 use crate::names::{ETag, Sha256, TaskId};
+use crate::project::error::{CycleError, blocking};
+use crate::project::files::{FileErrorKind, Fingerprint};
+use crate::project::ledger::{CompletionRow, CompletionWrite};
+use crate::project::near::{BroughtIn, Near, NearError};
+use crate::project::rejected::{self, Rejected};
+use crate::project::shared::Shared;
+use crate::project::target::look::Wanted;
+use crate::project::target::road::{TargetRoad, TargetSide};
+use crate::project::validate::{TaskLimits, completion_file};
 use crate::store::{Precondition, StoreErrorKind};
 use crate::sync::action::{CompletionAction, Dispute};
 use crate::sync::completions::{
@@ -315,7 +315,7 @@ async fn bring_in(road: &TargetRoad, o: &Observed) -> Result<Option<CompletionWr
                 displaced.discard().map_err(NearError::from)?;
                 return Ok(true);
             }
-            super::directory::take_back(*displaced)?;
+            crate::project::directory::take_back(*displaced)?;
             Ok(false)
         })
         .await?;

@@ -1,20 +1,20 @@
 //! What the ledger has reserved, as edits of `tasks.json`.
 //!
 //! Promise: exactly what is reserved is changed, in the order of ids; nothing is held in memory but ids.
-//! Not here: when it is written (`tasks_road`), how (`tasks_file`).
+//! Not here: when it is written (`tasks::road`), how (`tasks::file`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
-use super::error::CycleError;
-use super::ledger::{Ledger, PendingTask};
-use super::tasks_file::{Edit, Edits, TasksFileError};
-use super::validate::{TaskBody, blob_task};
 use crate::names::TaskId;
+use crate::project::error::CycleError;
+use crate::project::ledger::{Ledger, PendingTask};
+use crate::project::tasks::file::{Edit, Edits, TasksFileError};
+use crate::project::validate::{TaskBody, blob_task};
 use crate::sync::action::Form;
 
 /// The reserved changes as edits of the file.
-pub(super) struct LedgerEdits<'l> {
+pub(in crate::project) struct LedgerEdits<'l> {
     ledger: &'l Ledger,
     reserved: BTreeMap<TaskId, bool>,
     in_base: BTreeSet<TaskId>,
@@ -30,7 +30,7 @@ const EDITS_PAGE: usize = 1_000;
 
 impl<'l> LedgerEdits<'l> {
     /// Everything that is reserved now. `highest`: the highest id in the file, where it is known.
-    pub(super) fn new(ledger: &'l Ledger, highest: Option<TaskId>) -> Result<Self, CycleError> {
+    pub(in crate::project) fn new(ledger: &'l Ledger, highest: Option<TaskId>) -> Result<Self, CycleError> {
         let reserved: BTreeMap<TaskId, bool> = ledger.pending_ids()?.into_iter().collect();
         let is_new = |(id, shown): (&TaskId, &bool)| *shown && highest.is_some_and(|highest| *id > highest);
         let only_adds = reserved.iter().all(is_new);
@@ -39,7 +39,7 @@ impl<'l> LedgerEdits<'l> {
     }
 
     /// No id in the file that was written is higher.
-    pub(super) fn highest(&self) -> Option<TaskId> {
+    pub(in crate::project) fn highest(&self) -> Option<TaskId> {
         self.highest
     }
 }

@@ -2,25 +2,25 @@
 //!
 //! Promise: what is not whole is not acted upon; ids are in the ledger before they are in `tasks.json`; a cycle that
 //! dies anywhere is finished by the next one.
-//! Not here: deciding (`sync::source`), looking (`source_look`), `tasks.json` (`tasks_road`).
+//! Not here: deciding (`sync::source`), looking (`source::look`), `tasks.json` (`tasks::road`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::adopted::{is_adopted, not_adopted};
-use super::board::{Direction, hold_view, standing};
-use super::error::{CycleError, blocking};
-use super::files::Fingerprint;
-use super::label_config::LabelConfig;
-use super::ledger::HoldRow;
-use super::shared::Shared;
-use super::source_copies::SourceCopies;
-use super::source_look::{self, Looked, SourceSide, policy, read_objects, reads};
-use super::source_recheck::Recheck;
-use super::tasks_road::TasksRoad;
 use crate::control::api::{PLAN_LINES_MAX, PlanView, Progress, Reason};
 use crate::events::{Happened, Level};
+use crate::project::adopted::{is_adopted, not_adopted};
+use crate::project::board::{Direction, hold_view, standing};
+use crate::project::error::{CycleError, blocking};
+use crate::project::files::Fingerprint;
+use crate::project::label_config::LabelConfig;
+use crate::project::ledger::HoldRow;
+use crate::project::shared::Shared;
+use crate::project::source::copies::SourceCopies;
+use crate::project::source::look::{self, Looked, SourceSide, policy, read_objects, reads};
+use crate::project::source::recheck::Recheck;
+use crate::project::tasks::road::TasksRoad;
 use crate::store::listing::{ListingError, Order};
 use crate::sync::action::{HideReason, TaskAction};
 use crate::sync::flow::Flow;
@@ -89,7 +89,7 @@ impl SourceRoad {
         std::mem::take(&mut self.changes)
     }
 
-    /// Where completions go ([`TargetSide::place`](super::target_road::TargetSide::place)): ids that it holds
+    /// Where completions go ([`TargetSide::place`](crate::project::target::road::TargetSide::place)): ids that it holds
     /// completions for are not given to new objects.
     pub fn expect_target(&mut self, place: Option<String>) {
         self.target = place;
@@ -217,14 +217,14 @@ impl SourceRoad {
         let order =
             if self.unordered.contains(&root) { Order::Sort(self.shared.work_dir.clone()) } else { Order::Check };
         let policy = self.policy(side, config).await?;
-        let looked = source_look::look(&self.shared, side, policy.clone(), &order).await;
+        let looked = look::look(&self.shared, side, policy.clone(), &order).await;
         let Err(CycleError::Listing(ListingError::OutOfOrder { after })) = &looked else { return looked };
         let text =
             format!("{root} lists out of byte order (at {after}): its listings are sorted on the disk from now on");
         self.shared.tell(Happened::new(Level::Notice, "listing_unordered", text).bucket(Some(&root)));
         self.unordered.push(root);
         let order = Order::Sort(self.shared.work_dir.clone());
-        source_look::look(&self.shared, side, policy, &order).await
+        look::look(&self.shared, side, policy, &order).await
     }
 
     /// What decides; objects of targets that the project had before are never tasks either (promise 10).

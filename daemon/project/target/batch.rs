@@ -1,21 +1,21 @@
 //! Completions, a batch at a time: observed, noted, done, receipted.
 //!
 //! Promise: two commits a batch; one completion that fails holds up no other.
-//! Not here: which are wanted (`target_look`), one completion's effects (`target_apply`).
+//! Not here: which are wanted (`target::look`), one completion's effects (`target::apply`).
 
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::board::Direction;
-use super::error::{CycleError, blocking};
-use super::ledger::CompletionWrite;
-use super::target_apply::{self, FileRead, Observed, Outcome, Seen};
-use super::target_look::Wanted;
-use super::target_road::{TargetRoad, TargetSide};
 use crate::control::api::{Progress, Reason};
 use crate::events::{Happened, Level};
 use crate::names::TaskId;
+use crate::project::board::Direction;
+use crate::project::error::{CycleError, blocking};
+use crate::project::ledger::CompletionWrite;
+use crate::project::target::apply::{self, FileRead, Observed, Outcome, Seen};
+use crate::project::target::look::Wanted;
+use crate::project::target::road::{TargetRoad, TargetSide};
 use crate::store::StoreErrorKind;
 use crate::sync::action::{CompletionAction, PUSHED};
 
@@ -40,7 +40,7 @@ const AGAIN_MIN: Duration = Duration::from_millis(20);
 impl TargetRoad {
     /// Observes, notes, does and receipts, batch by batch. One that fails while others succeed is tried again by
     /// itself; where none succeeds the bucket is the trouble.
-    pub(super) async fn work(&mut self, side: &TargetSide, wanted: Vec<Wanted>) -> Result<(), CycleError> {
+    pub(in crate::project) async fn work(&mut self, side: &TargetSide, wanted: Vec<Wanted>) -> Result<(), CycleError> {
         let total = wanted.len() as u64;
         let mut done = 0;
         let mut failure = None;
@@ -80,13 +80,13 @@ impl TargetRoad {
     async fn work_batch(&mut self, side: &TargetSide, batch: Vec<Wanted>) -> Result<Worked, CycleError> {
         let mut worked = Worked::default();
         let plan = self.observe(side, batch, &mut worked).await?;
-        let notes: Vec<CompletionWrite> = plan.iter().filter_map(|(o, action)| target_apply::note(o, action)).collect();
+        let notes: Vec<CompletionWrite> = plan.iter().filter_map(|(o, action)| apply::note(o, action)).collect();
         self.record(notes).await?;
         let road: &Self = self;
         let outcomes: Vec<Outcome> = futures::stream::iter(plan)
             .map(|(observed, action)| async move {
                 let begun = Instant::now();
-                target_apply::effect(road, side, observed, action).await.took(begun.elapsed())
+                apply::effect(road, side, observed, action).await.took(begun.elapsed())
             })
             .buffer_unordered(AT_ONCE)
             .collect()
@@ -111,7 +111,7 @@ impl TargetRoad {
         let road: &Self = self;
         let known = batch.into_iter().zip(facts).zip(files);
         let looks: Vec<(TaskId, Result<Seen, CycleError>)> = futures::stream::iter(known)
-            .map(|(known, file)| async move { (known.0.id, target_apply::observe(road, side, known, file).await) })
+            .map(|(known, file)| async move { (known.0.id, apply::observe(road, side, known, file).await) })
             .buffered(AT_ONCE)
             .collect()
             .await;
@@ -137,7 +137,7 @@ impl TargetRoad {
         let read: Vec<Vec<Option<FileRead>>> = futures::stream::iter(parts)
             .map(|part| {
                 let near = near.clone();
-                blocking(move || Ok(target_apply::read_files(&*near, &part)))
+                blocking(move || Ok(apply::read_files(&*near, &part)))
             })
             .buffered(READERS)
             .try_collect()

@@ -2,23 +2,23 @@
 //!
 //! Promise: contract C1 to C9: one replacement a cycle, in a quiet moment, of exactly the version that was looked at;
 //! what Label Studio wrote at the last moment, even into the displaced file, is merged back.
-//! Not here: what any of it means (`sync::near`), which tasks there should be (`source_road`).
+//! Not here: what any of it means (`sync::near`), which tasks there should be (`source::road`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::error::CycleError;
-use super::files::{Displaced, Fingerprint};
-use super::ledger::{Ledger, NearChange};
-use super::near::{NearError, SourceMap};
-use super::shared::Shared;
-use super::spool::Spool;
-use super::tasks_edits::LedgerEdits;
-use super::tasks_file;
-use super::tasks_seen::Seen;
 use crate::events::{Happened, Level};
 use crate::names::TaskId;
+use crate::project::error::CycleError;
+use crate::project::files::{Displaced, Fingerprint};
+use crate::project::ledger::{Ledger, NearChange};
+use crate::project::near::{NearError, SourceMap};
+use crate::project::shared::Shared;
+use crate::project::spool::Spool;
+use crate::project::tasks::edits::LedgerEdits;
+use crate::project::tasks::file;
+use crate::project::tasks::seen::Seen;
 use crate::sync::action::NearAction;
 use crate::sync::near::{Listing, TaskState, decide};
 use crate::sync::source::Ids;
@@ -40,7 +40,7 @@ const DISPLACED_MAX_BYTES: u64 = 4 << 30;
 
 /// Events told one by one in one cycle; beyond that one line says how many more: a first mirror of millions would
 /// push everything else out of the log.
-pub(super) const EVENTS_MAX: usize = 20_000;
+pub(in crate::project) const EVENTS_MAX: usize = 20_000;
 
 /// The tasks file of one project.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl TasksRoad {
                 Ok(())
             };
             // A torn one holds nothing that Label Studio could use either.
-            if tasks_file::scan(bytes.as_slice(), collect).is_ok() {
+            if file::scan(bytes.as_slice(), collect).is_ok() {
                 rescued.extend(found);
             }
         }
@@ -302,7 +302,7 @@ impl TasksRoad {
             Ok(())
         };
         let contents = displaced.read(DISPLACED_MAX_BYTES).map_err(NearError::from);
-        let scanned = contents.and_then(|c| tasks_file::scan(c.bytes.as_slice(), collect).map_err(NearError::from));
+        let scanned = contents.and_then(|c| file::scan(c.bytes.as_slice(), collect).map_err(NearError::from));
         let whole = scanned.is_ok();
         self.displaced_done = match scanned {
             Ok(()) => over,
@@ -450,7 +450,7 @@ fn is_written_in_place(walked: Option<Fingerprint>, recorded: Option<Fingerprint
 
 /// Whether the entry is Label Studio's word about its id.
 fn consider(ledger: &Ledger, id: TaskId, text: &str, changes: &mut Spool<NearChange>) -> io::Result<bool> {
-    let facts = tasks_file::facts(text);
+    let facts = file::facts(text);
     let known = ledger.known_task(id).map_err(io::Error::other)?;
     // What stands there is decided without the map.
     let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), Listing::Unreadable) else { return Ok(false) };
@@ -476,7 +476,7 @@ fn rescue(
     in_file: &[TaskId],
     changes: &mut Spool<NearChange>,
 ) -> Result<bool, CycleError> {
-    let facts = tasks_file::facts(text);
+    let facts = file::facts(text);
     let known = ledger.known_task(id)?;
     let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), Listing::Has) else { return Ok(false) };
     if !takes_file(action) || (known.is_none() && in_file.binary_search(&id).is_ok()) {

@@ -2,17 +2,17 @@
 //!
 //! Promise: tasks that Label Studio cannot show with the label config of now are said with their ids, imports too; what
 //! was quarantined under another one is tried again.
-//! Not here: objects that are to become tasks (`source_look`).
+//! Not here: objects that are to become tasks (`source::look`).
 
-use super::error::CycleError;
-use super::files::Fingerprint;
-use super::label_config::LabelConfig;
-use super::shared::Shared;
-use super::strict_json::{Duplicates, JsonLimits, MAX_OWN_DEPTH, parse};
-use super::validate::check_task;
 use crate::control::api::Reason;
 use crate::events::{Happened, Level};
 use crate::names::TaskId;
+use crate::project::error::CycleError;
+use crate::project::files::Fingerprint;
+use crate::project::label_config::LabelConfig;
+use crate::project::shared::Shared;
+use crate::project::strict_json::{Duplicates, JsonLimits, MAX_OWN_DEPTH, parse};
+use crate::project::validate::check_task;
 
 /// The code of the warning.
 const DO_NOT_FIT: &str = "tasks_do_not_fit";

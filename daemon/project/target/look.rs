@@ -1,20 +1,20 @@
 //! A look at completions: the files, what was in step, and, when the target is listed, the objects, in lock step.
 //!
 //! Promise: a listing that failed shows nothing; how much vanished is known before anything is done.
-//! Not here: what is done about it (`target_road`).
+//! Not here: what is done about it (`target::road`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::board::Direction;
-use super::error::CycleError;
-use super::files::{FileErrorKind, Fingerprint, Rest, Settler};
-use super::ledger::{CompletionRow, Ledger, Reader};
-use super::near::{NearError, Prints};
-use super::shared::Shared;
 use crate::names::{ETag, Sha256, TaskId};
+use crate::project::board::Direction;
+use crate::project::error::CycleError;
+use crate::project::files::{FileErrorKind, Fingerprint, Rest, Settler};
+use crate::project::ledger::{CompletionRow, Ledger, Reader};
+use crate::project::near::{NearError, Prints};
+use crate::project::shared::Shared;
 use crate::store::Objects as Page;
 use crate::store::listing::{Complete, ListingError};
 use crate::sync::completions::{Decision, Local, RecordedState, Remote, TargetPolicy, TaskFacts, decide, is_in_step};

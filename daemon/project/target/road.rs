@@ -2,7 +2,7 @@
 //!
 //! Promise: a push is noted before it is made and receipted after; its bytes are the file's; nothing is written over
 //! what was not seen. What is in hand when the daemon dies is found by the next cycle.
-//! Not here: deciding (`sync::completions`), walking (`target_look`), one completion's effects (`target_apply`).
+//! Not here: deciding (`sync::completions`), walking (`target::look`), one completion's effects (`target::apply`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::board::standing;
-use super::claim::Owner;
-use super::deletions::Deletions;
-use super::error::{CycleError, blocking};
-use super::files::{Rest, Settler};
-use super::shared::Shared;
-use super::target_look::{self, Scope, TargetLooked, Wanted};
 use crate::clock::UnixMillis;
 use crate::control::api::Item;
 use crate::names::{Key, TaskId};
+use crate::project::board::standing;
+use crate::project::claim::Owner;
+use crate::project::deletions::Deletions;
+use crate::project::error::{CycleError, blocking};
+use crate::project::files::{Rest, Settler};
+use crate::project::shared::Shared;
+use crate::project::target::look::{self, Scope, TargetLooked, Wanted};
 use crate::settings::{OnDeleted, TargetSettings};
 use crate::store::listing::{self, ListingError, Order};
 use crate::store::{ListRequest, Store};
@@ -63,7 +63,7 @@ impl TargetSide {
         Key::new(format!("{}{id}", self.prefix()))
     }
 
-    pub(super) fn policy(&self) -> TargetPolicy {
+    pub(in crate::project) fn policy(&self) -> TargetPolicy {
         TargetPolicy {
             create_local_copy: self.settings.create_local_copy,
             delete_objects: self.settings.on_deleted == OnDeleted::Delete,
@@ -90,33 +90,33 @@ pub enum Look {
 
 /// This direction of one project.
 pub struct TargetRoad {
-    pub(super) shared: Shared,
+    pub(in crate::project) shared: Shared,
     /// Held by the one blocking walk at a time; never contended.
     settler: Arc<Mutex<Settler>>,
-    pub(super) deletions: Deletions,
-    pub(super) claimed: Option<(String, String)>,
-    pub(super) preconditions: bool,
+    pub(in crate::project) deletions: Deletions,
+    pub(in crate::project) claimed: Option<(String, String)>,
+    pub(in crate::project) preconditions: bool,
     /// When the prefix's mark was last seen to be there.
-    pub(super) mark_seen: Option<Instant>,
+    pub(in crate::project) mark_seen: Option<Instant>,
     unordered: Vec<String>,
-    pub(super) waiting: BTreeMap<TaskId, Waiting>,
+    pub(in crate::project) waiting: BTreeMap<TaskId, Waiting>,
     unknown: Vec<TaskId>,
-    pub(super) restless: BTreeMap<TaskId, Instant>,
+    pub(in crate::project) restless: BTreeMap<TaskId, Instant>,
     map_written: Option<Instant>,
     /// `target.json`, being written: no completion waits for it, it holds all of them.
     map_writing: Option<JoinHandle<Result<(), CycleError>>>,
-    pub(super) map_stale: bool,
+    pub(in crate::project) map_stale: bool,
     /// Pushes that fail while others go on.
-    pub(super) repeats: Repeats,
+    pub(in crate::project) repeats: Repeats,
     /// Completions dealt with since [`TargetRoad::take_changes`].
-    pub(super) changes: u64,
+    pub(in crate::project) changes: u64,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Waiting {
-    pub(super) since: UnixMillis,
-    pub(super) state: &'static str,
-    pub(super) reason: String,
+pub(in crate::project) struct Waiting {
+    pub(in crate::project) since: UnixMillis,
+    pub(in crate::project) state: &'static str,
+    pub(in crate::project) reason: String,
 }
 
 impl TargetRoad {
@@ -224,14 +224,14 @@ impl TargetRoad {
         let (shared, settler, policy) = (self.shared.clone(), self.settler.clone(), side.policy());
         let walk = move |scope| {
             let mut settler = settler.lock().unwrap_or_else(PoisonError::into_inner);
-            target_look::walk(&shared, scope, policy, &mut settler)
+            look::walk(&shared, scope, policy, &mut settler)
         };
         match look {
             Look::Local => blocking(move || walk(Scope::Local)).await,
             Look::Some(ids) => {
                 let (ledger, mut ids) = (self.shared.ledger.clone(), ids.clone());
                 blocking(move || {
-                    ids.extend(target_look::in_hand(&ledger)?);
+                    ids.extend(look::in_hand(&ledger)?);
                     walk(Scope::Some(ids))
                 })
                 .await

@@ -1,0 +1,6 @@
+//! Blobs to tasks: one look at the source, and what follows from it.
+
+pub mod copies;
+pub mod look;
+pub mod recheck;
+pub mod road;

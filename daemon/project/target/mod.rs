@@ -1,0 +1,7 @@
+//! Completions, both ways.
+
+pub mod apply;
+mod batch;
+mod holds;
+pub mod look;
+pub mod road;

@@ -1,0 +1,6 @@
+//! `tasks.json`: what Label Studio did to it, and how it is replaced.
+
+mod edits;
+pub mod file;
+pub mod road;
+mod seen;
