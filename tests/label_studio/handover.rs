@@ -211,9 +211,11 @@ pub fn there_and_back(given: (Installed, Arc<Server>)) {
     assert_eq!(chosen(&server, 2), "cat");
     label(&server, 0, "dog");
     let import = json!([{"image": "http://localhost/import.png"}]);
-    // 0.7's word, then 0.8's.
-    let imported = ["/api/import", "/api/project/import"].map(|path| server.call("POST", path, Some(&import)).status);
-    assert_eq!(imported.iter().filter(|status| **status == 201).count(), 1, "{imported:?}");
+    // Each version has one of these at least, and 0.8 both.
+    let imported = ["/api/import", "/api/project/import"]
+        .into_iter()
+        .any(|path| server.call("POST", path, Some(&import)).status == 201);
+    assert!(imported, "Label Studio took no import");
     story.rig.until_tasks(4);
     story.put("in/0.png");
     story.rig.until_tasks(5);
