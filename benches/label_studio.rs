@@ -76,7 +76,7 @@ fn old(double: &Double, objects: u64) -> Result<f64, String> {
     let (project, variables) = (dir.path().join("p"), variables(double));
     let source = json!({"prefix": "json", "regex": ".*", "use_blob_urls": false}).to_string();
     old.init_with(&project, TEXT, &["--source", "s3", "--source-path", BUCKET, "--source-params", &source], &variables);
-    let running = old.start(&project, &variables);
+    let running = old.start(&project, &variables).patient();
     let began = Instant::now();
     while (running.tasks().len() as u64) < objects {}
     Ok(began.elapsed().as_secs_f64())

@@ -23,7 +23,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-
 /// Keeps Label Studio projects and object storage in step.
 #[derive(Parser)]
 #[command(name = "labelsyncd", version, about, args_conflicts_with_subcommands = true)]

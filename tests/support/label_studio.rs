@@ -21,8 +21,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// The new one makes its database first.
 const NEW_START_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Its sync answers when it is over.
-const NEW_ANSWER_TIMEOUT: Duration = Duration::from_secs(1_800);
+/// An answer that comes when a bucket was read.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(1_800);
 
 /// As `run.sh` sets it.
 const NEW_TOKEN: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -91,7 +91,7 @@ impl Installed {
         let process = Process::start(&words, dir).expect("it starts");
         let served = LabelStudio {
             headers: format!("Authorization: Token {NEW_TOKEN}\r\n"),
-            patience: NEW_ANSWER_TIMEOUT,
+            patience: SYNC_TIMEOUT,
             ..LabelStudio::of(port, Runs::Own(process))
         };
         served.answering(NEW_START_TIMEOUT)
@@ -211,6 +211,11 @@ impl LabelStudio {
             std::thread::sleep(Duration::from_millis(50));
         }
         self
+    }
+
+    /// The same, waited for as long as it takes to read a large bucket.
+    pub fn patient(self) -> Self {
+        Self { patience: SYNC_TIMEOUT, ..self }
     }
 
     /// A request and its answer.
