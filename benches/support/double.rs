@@ -244,6 +244,7 @@ impl Bucket {
         let end = keys.min(start + PAGE_KEYS);
         let mut text = String::with_capacity(300 * 1024);
         let mut next = (end < keys).then(|| end.to_string());
+        let mut count = end - start.min(end);
         if keys > 0 {
             (start..end).for_each(|n| object(&mut text, &key(n), &etag(n), 100_000 + n % 1_000));
         } else {
@@ -254,6 +255,7 @@ impl Bucket {
             for (key, (body, etag)) in page.filter(|(key, _)| key.starts_with(&prefix)).take(PAGE_KEYS as usize) {
                 object(&mut text, key, etag, body.len() as u64);
                 last = key;
+                count += 1;
             }
             let more = found.next().is_some_and(|(key, _)| key.starts_with(&prefix));
             next = more.then(|| last.to_owned());
@@ -264,9 +266,8 @@ impl Bucket {
             .map_or(String::new(), |token| format!("<NextContinuationToken>{token}</NextContinuationToken>"));
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-             <Name>{BUCKET}</Name><Prefix>{prefix}</Prefix>{token}<KeyCount>{}</KeyCount><MaxKeys>1000</MaxKeys>{encoding}\
+             <Name>{BUCKET}</Name><Prefix>{prefix}</Prefix>{token}<KeyCount>{count}</KeyCount><MaxKeys>1000</MaxKeys>{encoding}\
              <IsTruncated>{}</IsTruncated>{text}</ListBucketResult>",
-            end - start.min(end),
             next.is_some()
         )
     }
