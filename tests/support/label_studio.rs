@@ -21,6 +21,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// The new one makes its database first.
 const NEW_START_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How often a page is asked for that does not come.
+const GET_TRIES: u32 = 5;
+
+/// The pause before the second time; longer before each later one.
+const GET_PAUSE: Duration = Duration::from_millis(100);
+
 /// An answer that comes when a bucket was read.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(1_800);
 
@@ -220,11 +226,12 @@ impl LabelStudio {
 
     /// A request and its answer.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let mut answer = self.try_call(method, path, body);
-        if answer.is_none() && method == "GET" {
-            // Its server, a development one, drops a connection now and then on a busy machine.
-            answer = self.try_call(method, path, body);
-        }
+        // Its server, a development one, drops a connection now and then on a busy machine.
+        let tries = if method == "GET" { GET_TRIES } else { 1 };
+        let answer = (0..tries).find_map(|nth| {
+            std::thread::sleep(nth * GET_PAUSE);
+            self.try_call(method, path, body)
+        });
         answer.unwrap_or_else(|| panic!("{method} {path}: no answer; {}", self.runs.log()))
     }
 
@@ -251,9 +258,15 @@ impl LabelStudio {
         );
         stream.write_all((head + &body).as_bytes()).ok()?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
+        let ended = stream.read_to_end(&mut answer);
         let text = String::from_utf8_lossy(&answer);
         let (head, body) = text.split_once("\r\n\r\n")?;
+        // A connection that is reset after the whole answer has done its work.
+        let announced =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if ended.is_err() && announced != Some(body.len()) {
+            return None;
+        }
         let status = head.split(' ').nth(1)?.parse().ok()?;
         let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
         Some(Answer { status, body })
