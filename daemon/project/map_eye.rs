@@ -55,6 +55,7 @@ impl MapEye {
         let left = Left { at: Instant::now(), map_mtime_ns: print.mtime_ns };
         let before = seen.named.take().unwrap_or_default();
         for id in before.into_iter().filter(|id| !is_there(id)) {
+            tracing::debug!(%id, "left Label Studio's map");
             seen.left.insert(id, left);
         }
         seen.named = Some(named);

@@ -96,9 +96,10 @@ impl Beside {
 
     fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        for name in UNWANTED.into_iter().chain(["NO_COLOR", "NOTIFY_SOCKET", "LISTEN_FDS", "LABELSYNC_LOG"]) {
+        for name in UNWANTED.into_iter().chain(["NO_COLOR", "NOTIFY_SOCKET", "LISTEN_FDS"]) {
             command.env_remove(name);
         }
+        command.env("LABELSYNC_LOG", "info,labelsync::project=debug");
         command.env("LABELSYNC_SOCKET", self.path("run/control.sock"));
         command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
         command
@@ -116,6 +117,11 @@ impl Beside {
     pub fn sync(&self) {
         let (well, said) = self.lsctl(&["sync", "cats", "--wait"]);
         assert!(well, "{said}");
+    }
+
+    /// Waits until the daemon has said this so many times.
+    pub fn until_said(&self, what: &str, times: usize) {
+        self.until(what, || (self.log().matches(what).count() >= times).then_some(()));
     }
 
     /// What the daemon said.

@@ -8,6 +8,12 @@ use serde_json::{Value, json};
 
 use crate::beside::{Beside, PATIENCE, read_tasks};
 
+/// What the daemon says when the map names its tasks, when it knows that Label Studio holds them, and when an id has
+/// left the map.
+const LISTED: &str = "named by Label Studio's map";
+const SEEN: &str = "in Label Studio's memory";
+const LEFT: &str = "left Label Studio's map";
+
 /// `source.json` as Label Studio writes it when it has listed these.
 pub fn list(beside: &Beside, ids: impl IntoIterator<Item = u64>) {
     let path = beside.project().join("tasks.json").display().to_string();
@@ -105,7 +111,7 @@ pub fn c08_a_delete_soon_after_the_first_listing_is_kept() {
     let tasks = beside.until_ids(&[0, 1, 2]);
     std::thread::sleep(Duration::from_millis(100));
     list(&beside, [0, 1, 2]);
-    std::thread::sleep(Duration::from_millis(700));
+    beside.until_said(LISTED, 1);
     list(&beside, [0, 2]);
     save(&beside, tasks.into_iter().filter(|(id, _)| *id != 1));
     beside.put("d.png");
@@ -126,7 +132,7 @@ pub fn c08_a_clobbered_task_comes_back() {
     save(&beside, tasks.clone().into_iter().filter(|(id, _)| *id == 0));
     assert_eq!(beside.until_ids(&[0, 1]), tasks, "never seen");
     list(&beside, [0, 1]);
-    std::thread::sleep(Duration::from_secs(2));
+    beside.until_said(SEEN, 1);
     save(&beside, tasks.clone().into_iter().filter(|(id, _)| *id == 0));
     assert_eq!(beside.until_ids(&[0, 1]), tasks, "seen, and still in Label Studio's map");
     std::fs::remove_file(beside.project().join("source.json")).unwrap();
@@ -145,19 +151,19 @@ pub fn c08_a_delete_is_kept_though_the_map_names_it_again() {
     let tasks = beside.until_ids(&[0, 1, 2]);
     let without = |gone: &[u64]| tasks.clone().into_iter().filter(|(id, _)| !gone.contains(id)).collect::<Vec<_>>();
     list(&beside, [0, 1, 2]);
-    std::thread::sleep(Duration::from_secs(2));
+    beside.until_said(SEEN, 1);
     list(&beside, [0, 2]);
-    std::thread::sleep(Duration::from_millis(200));
+    beside.until_said(LEFT, 1);
     list(&beside, [0, 1, 2]);
     save(&beside, without(&[1]));
     beside.sync();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(beside.tasks().into_keys().collect::<Vec<_>>(), [0, 2], "it stays deleted");
     list(&beside, [0]);
-    std::thread::sleep(Duration::from_millis(200));
+    beside.until_said(LEFT, 2);
     list(&beside, [0, 1, 2]);
     beside.write("tasks.json", &format!("{} ", std::fs::read_to_string(beside.project().join("tasks.json")).unwrap()));
-    std::thread::sleep(Duration::from_secs(2));
+    beside.sync();
     save(&beside, without(&[1, 2]));
     beside.until_ids(&[0, 2]);
 }

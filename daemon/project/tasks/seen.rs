@@ -36,6 +36,7 @@ impl Seen {
             && certain
             && since.elapsed() >= shared.pace.displaced
         {
+            tracing::debug!(?ids, "in Label Studio's memory");
             shared.ledger.mark_seen(ids)?;
             self.listed = None;
         }
@@ -70,6 +71,10 @@ impl Seen {
             unseen.clear();
         }
         self.source_print = print;
-        Ok((!unseen.is_empty()).then_some(unseen))
+        if unseen.is_empty() {
+            return Ok(None);
+        }
+        tracing::debug!(ids = ?unseen, "named by Label Studio's map");
+        Ok(Some(unseen))
     }
 }
