@@ -3,6 +3,8 @@
 //! Promise: one contract for every kind: memory, directory, S3 on moto, S3 on SeaweedFS, GCS on fake-gcs-server.
 //! Not here: whole projects.
 
+#[path = "stores/answers.rs"]
+mod answers;
 #[path = "stores/careless.rs"]
 mod careless;
 #[path = "stores/clocks.rs"]

@@ -1,6 +1,6 @@
 //! S3 against doubles: what goes out on the wire, and answers that no real server gives.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use labelsync::names::{ETag, Key};
@@ -9,6 +9,7 @@ use labelsync::store::listing::{ListingError, Order};
 use labelsync::store::s3::{S3Limits, S3Store};
 use labelsync::store::{ListRequest, PageToken, Precondition, Store, StoreError, StoreErrorKind as Of};
 
+use crate::answers::{KEY, is_no_listing, is_not_waited_for, is_unknown, is_unreachable, list, put, reads_as, silent};
 use crate::contract::KEYS;
 use crate::support::double::{Double, Reaction, answer, head_and_body};
 use crate::support::{SECRET_KEY, Trials};
@@ -43,7 +44,6 @@ pub fn add(trials: &mut Trials) {
 }
 
 const XML: &str = "Content-Type: application/xml\r\n";
-const KEY: &str = "x";
 
 /// Short waits, so that a test of silence is short.
 fn quick() -> S3Limits {
@@ -68,15 +68,6 @@ fn listing(inside: &str) -> String {
 
 const WHOLE: &str = "<Name>bucket</Name><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>\
     <Contents><Key>a%2Bb+c</Key><ETag>&quot;1&quot;</ETag><Size>3</Size></Contents>";
-
-async fn list(store: &S3Store) -> Result<Vec<String>, StoreError> {
-    let page = store.list_page(&ListRequest::default(), None).await?;
-    Ok(page.objects.iter().map(|object| object.key.to_owned()).collect())
-}
-
-async fn put(store: &S3Store) -> Result<ETag, StoreError> {
-    store.put(&Key::new(KEY), Bytes::from("body"), &Precondition::Absent).await
-}
 
 fn error_body(code: &str) -> String {
     format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{SECRET_KEY} 10.0.0.1</Message></Error>")
@@ -165,11 +156,7 @@ async fn l5_what_is_no_whole_listing_is_an_error() {
     ];
     for (name, reaction, expected) in table {
         let double = Double::always(reaction).await;
-        let error = list(&store(&double).await).await.expect_err(name);
-        assert_eq!(error.kind, expected, "{name}: {error}");
-        let shown = format!("{error} {error:?}");
-        assert!(!shown.contains(SECRET_KEY), "{name}: {shown}");
-        assert!(!error.to_string().contains("127.0.0.1") && !error.to_string().contains("hotel"), "{name}: {error}");
+        is_no_listing(&store(&double).await, name, expected).await;
     }
 }
 
@@ -230,25 +217,15 @@ async fn l74_a_body_that_is_not_whole_is_an_error() {
     ];
     for (name, reaction, expected) in table {
         let double = Double::always(reaction).await;
-        let store = store(&double).await;
-        let read = store.get(&Key::new(KEY), 10).await;
-        let mut sink = Vec::new();
-        let streamed = store.get_to(&Key::new(KEY), 10, &mut sink).await;
-        assert_eq!(read.as_ref().err().map(|error| error.kind), expected, "{name}: {read:?}");
-        assert_eq!(streamed.as_ref().err().map(|error| error.kind), expected, "{name}: {streamed:?}");
+        reads_as(&store(&double).await, name, expected).await;
     }
 }
 
 async fn l76_silence_ends_a_request() {
     let headers = format!("{XML}ETag: \"1\"\r\n");
     for begun in [Vec::new(), b"HTTP/1.1 200 OK\r\n".to_vec(), head_and_body("200 OK", &headers, 1000, "<?xml")] {
-        let double = Double::always(Reaction::Stall(begun)).await;
-        let store = store(&double).await;
-        let start = Instant::now();
-        assert_eq!(list(&store).await.expect_err("silence").kind, Of::Unreachable);
-        assert_eq!(store.get(&Key::new(KEY), 1000).await.expect_err("silence").kind, Of::Unreachable);
-        assert_eq!(put(&store).await.expect_err("silence").kind, Of::OutcomeUnknown);
-        assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+        let double = silent(&begun).await;
+        is_not_waited_for(&store(&double).await).await;
     }
 }
 
@@ -259,11 +236,7 @@ async fn an_endpoint_that_is_not_there_is_unreachable() {
     let unknown = S3Settings { endpoint: Some("http://no-such-host.invalid:9".into()), ..refused.clone() };
     for settings in [refused, unknown] {
         let store = S3Store::connect_with(&settings, quick()).await.expect("a store");
-        let error = list(&store).await.expect_err("nobody there");
-        assert_eq!(error.kind, Of::Unreachable, "{error}");
-        assert!(!error.to_string().contains("127.0.0.1"), "{error}");
-        let error = put(&store).await.expect_err("nobody there");
-        assert_eq!(error.kind, Of::Unreachable, "nothing was sent: {error}");
+        is_unreachable(&store).await;
     }
 }
 
@@ -271,8 +244,7 @@ async fn l26_a_write_without_an_answer_is_unknown() {
     let whole = head_and_body("200 OK", "ETag: \"1\"\r\n", 0, "");
     for length in 0..whole.len() {
         let double = Double::always(Reaction::Send(whole[..length].to_vec())).await;
-        let error = put(&store(&double).await).await.expect_err("cut");
-        assert_eq!(error.kind, Of::OutcomeUnknown, "cut at {length}: {error}");
+        is_unknown(&store(&double).await, &format!("cut at {length}")).await;
     }
     for reaction in [
         Reaction::Reset,

@@ -1,13 +1,14 @@
 //! GCS against doubles: what goes out on the wire, and answers that no real server gives.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use labelsync::names::{ETag, Key};
 use labelsync::settings::GcsSettings;
 use labelsync::store::gcs::{GcsLimits, GcsStore};
-use labelsync::store::{ListRequest, Precondition, Store, StoreError, StoreErrorKind as Of};
+use labelsync::store::{Precondition, Store, StoreErrorKind as Of};
 
+use crate::answers::{KEY, is_no_listing, is_not_waited_for, is_unknown, is_unreachable, list, put, reads_as, silent};
 use crate::contract::KEYS;
 use crate::support::double::{Double, Reaction, answer, head_and_body};
 use crate::support::{SECRET_KEY, Trials};
@@ -28,7 +29,6 @@ pub fn add(trials: &mut Trials) {
 }
 
 const JSON: &str = "Content-Type: application/json; charset=UTF-8\r\n";
-const KEY: &str = "x";
 const WHOLE: &str = r#"{"kind":"storage#objects","items":[{"name":"a+b c","generation":"17","size":"3"}]}"#;
 const ONE: &str = r#"{"kind":"storage#object","name":"x","generation":"17","size":"3"}"#;
 
@@ -44,15 +44,6 @@ fn quick() -> GcsLimits {
 
 async fn store(double: &Double) -> GcsStore {
     GcsStore::connect_with(&double.gcs_settings(), quick()).await.expect("a store")
-}
-
-async fn list(store: &GcsStore) -> Result<Vec<String>, StoreError> {
-    let page = store.list_page(&ListRequest::default(), None).await?;
-    Ok(page.objects.iter().map(|object| object.key.to_owned()).collect())
-}
-
-async fn put(store: &GcsStore) -> Result<ETag, StoreError> {
-    store.put(&Key::new(KEY), Bytes::from("body"), &Precondition::Absent).await
 }
 
 fn error_body(reason: &str, message: &str) -> String {
@@ -105,11 +96,7 @@ async fn l5_what_is_no_whole_listing_is_an_error() {
     ];
     for (name, reaction, expected) in table {
         let double = Double::always(reaction).await;
-        let error = list(&store(&double).await).await.expect_err(name);
-        assert_eq!(error.kind, expected, "{name}: {error}");
-        let shown = format!("{error} {error:?}");
-        assert!(!shown.contains(SECRET_KEY), "{name}: {shown}");
-        assert!(!shown.contains("127.0.0.1") && !shown.contains("hotel"), "{name}: {shown}");
+        is_no_listing(&store(&double).await, name, expected).await;
     }
     let double = Double::always(answer("200 OK", JSON, WHOLE)).await;
     assert_eq!(list(&store(&double).await).await.expect("whole"), ["a+b c"]);
@@ -133,25 +120,15 @@ async fn l74_a_body_that_is_not_whole_is_an_error() {
     ];
     for (name, reaction, expected) in table {
         let double = Double::always(reaction).await;
-        let store = store(&double).await;
-        let read = store.get(&Key::new(KEY), 10).await;
-        let mut sink = Vec::new();
-        let streamed = store.get_to(&Key::new(KEY), 10, &mut sink).await;
-        assert_eq!(read.as_ref().err().map(|error| error.kind), expected, "{name}: {read:?}");
-        assert_eq!(streamed.as_ref().err().map(|error| error.kind), expected, "{name}: {streamed:?}");
+        reads_as(&store(&double).await, name, expected).await;
     }
 }
 
 async fn l76_silence_ends_a_request() {
     let headers = format!("{JSON}x-goog-generation: 17\r\n");
     for begun in [Vec::new(), b"HTTP/1.1 200 OK\r\n".to_vec(), head_and_body("200 OK", &headers, 1000, "{")] {
-        let double = Double::always(Reaction::Stall(begun)).await;
-        let store = store(&double).await;
-        let start = Instant::now();
-        assert_eq!(list(&store).await.expect_err("silence").kind, Of::Unreachable);
-        assert_eq!(store.get(&Key::new(KEY), 1000).await.expect_err("silence").kind, Of::Unreachable);
-        assert_eq!(put(&store).await.expect_err("silence").kind, Of::OutcomeUnknown);
-        assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+        let double = silent(&begun).await;
+        is_not_waited_for(&store(&double).await).await;
     }
 }
 
@@ -166,11 +143,7 @@ async fn an_endpoint_that_is_not_there_is_unreachable() {
     let clear = GcsSettings { endpoint, anonymous: true, ..refused.clone() };
     for settings in [refused, unknown, clear] {
         let store = GcsStore::connect_with(&settings, quick()).await.expect("a store");
-        let error = list(&store).await.expect_err("nobody there");
-        assert_eq!(error.kind, Of::Unreachable, "{error}");
-        assert!(!error.to_string().contains("127.0.0.1"), "{error}");
-        let error = put(&store).await.expect_err("nobody there");
-        assert_eq!(error.kind, Of::Unreachable, "nothing was sent: {error}");
+        is_unreachable(&store).await;
     }
 }
 
@@ -178,8 +151,7 @@ async fn l26_a_write_without_an_answer_is_unknown() {
     let whole = head_and_body("200 OK", JSON, ONE.len(), ONE);
     for length in (0..whole.len()).step_by(3) {
         let double = Double::always(Reaction::Send(whole[..length].to_vec())).await;
-        let error = put(&store(&double).await).await.expect_err("cut");
-        assert_eq!(error.kind, Of::OutcomeUnknown, "cut at {length}: {error}");
+        is_unknown(&store(&double).await, &format!("cut at {length}")).await;
     }
     for reaction in [
         Reaction::Reset,
@@ -190,8 +162,7 @@ async fn l26_a_write_without_an_answer_is_unknown() {
         answer("504 Gateway Timeout", "Content-Type: text/html\r\n", "<html>"),
     ] {
         let double = Double::always(reaction.clone()).await;
-        let error = put(&store(&double).await).await.expect_err("no answer");
-        assert_eq!(error.kind, Of::OutcomeUnknown, "{reaction:?}: {error}");
+        is_unknown(&store(&double).await, &format!("{reaction:?}")).await;
     }
     let double = Double::always(Reaction::Send(whole)).await;
     assert_eq!(put(&store(&double).await).await.expect("written"), ETag::new("17"));
