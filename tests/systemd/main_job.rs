@@ -65,7 +65,10 @@ pub fn l71_the_journal_finds_what_it_should_with_hostile_keys(inside: SystemBox)
     inside.until_tasks(2);
     inside.ok("runuser -u oona -- lsctl set-source cats --regex '.*\\.(png|jpg)'");
 
-    let plain = inside.journal("LABELSYNC_KEY=plain.png");
+    // The daemon and the journal both write a moment after a task can be seen.
+    let told =
+        |matches: &str| until(matches, PATIENCE, || Some(inside.journal(matches)).filter(|found| !found.is_empty()));
+    let plain = told("LABELSYNC_KEY=plain.png");
     assert_eq!(plain.len(), 1, "{plain:?}");
     assert_eq!(plain[0]["SYSLOG_IDENTIFIER"], "labelsyncd");
     assert_eq!(plain[0]["LABELSYNC_PROJECT"], "cats");
@@ -73,8 +76,11 @@ pub fn l71_the_journal_finds_what_it_should_with_hostile_keys(inside: SystemBox)
     assert!(plain[0]["MESSAGE_ID"].as_str().is_some_and(|id| id.len() == 32), "{plain:?}");
 
     // The hostile one is one entry, exact, and forges nothing.
-    let all = inside.journal("-u labelsyncd");
-    let hostile: Vec<_> = all.iter().filter(|entry| text(&entry["LABELSYNC_KEY"]) == HOSTILE).collect();
+    let is_hostile = |entry: &&serde_json::Value| text(&entry["LABELSYNC_KEY"]) == HOSTILE;
+    let all = until("the hostile key", PATIENCE, || {
+        Some(inside.journal("-u labelsyncd")).filter(|all| all.iter().any(|entry| is_hostile(&entry)))
+    });
+    let hostile: Vec<_> = all.iter().filter(is_hostile).collect();
     assert_eq!(hostile.len(), 1, "{all:#?}");
     assert_eq!(hostile[0]["PRIORITY"], "6");
     assert!(!hostile[0]["MESSAGE"].as_str().expect("no bytes to escape").contains(['\n', '\u{1b}', '\u{202e}']));
@@ -83,7 +89,7 @@ pub fn l71_the_journal_finds_what_it_should_with_hostile_keys(inside: SystemBox)
 
     // Who changed a setting.
     let uid = inside.ok("id -u oona").trim().to_owned();
-    let changed = inside.journal(&format!("LABELSYNC_ACTOR=uid={uid}"));
+    let changed = told(&format!("LABELSYNC_ACTOR=uid={uid}"));
     assert_eq!(changed.len(), 1, "{changed:?}");
     assert_eq!(changed[0]["PRIORITY"], "5", "settings are notices");
 
