@@ -22,6 +22,8 @@ mod regions;
 #[path = "stores/s3.rs"]
 mod s3;
 mod support;
+#[path = "stores/ways.rs"]
+mod ways;
 
 use std::process::ExitCode;
 
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         errors::add(trials);
         careless::add(trials);
         regions::add(trials);
+        ways::add(trials);
         clocks::add(trials);
         gcs::add(trials);
         gcs_errors::add(trials);

@@ -22,15 +22,14 @@ use bytes::Bytes;
 use google_cloud_auth::credentials::Credentials;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
-
-pub use client::GcsLimits;
+use tokio::time::timeout;
 
 use self::body::Body;
 use self::error::Refused;
 use super::asked::{Asked, SILENT};
 use super::cloud::Cloud;
+pub use super::session::CloudLimits as GcsLimits;
+use super::session::Sessions;
 use super::skew::Skew;
 use super::{ListRequest, Listed, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
@@ -43,15 +42,7 @@ pub struct GcsStore {
     root: String,
     reach: client::Reach,
     skew: Skew,
-    current: Mutex<Current>,
-}
-
-/// The credentials in use. They keep a token until it expires, and what they read from a file for ever; so they
-/// are made anew when the store refuses them.
-struct Current {
-    credentials: Option<Credentials>,
-    generation: u64,
-    since: Instant,
+    credentials: Sessions<Option<Credentials>>,
 }
 
 /// One request.
@@ -85,7 +76,7 @@ impl GcsStore {
             root: format!("gs://{}", settings.bucket),
             reach,
             skew: Skew::default(),
-            current: Mutex::new(Current { credentials, generation: 0, since: Instant::now() }),
+            credentials: Sessions::new(credentials),
         })
     }
 
@@ -148,21 +139,12 @@ impl Cloud for GcsStore {
     }
 
     async fn session(&self) -> (Option<Credentials>, u64) {
-        let current = self.current.lock().await;
-        (current.credentials.clone(), current.generation)
+        self.credentials.get().await
     }
 
     async fn renew(&self, generation: u64) -> bool {
-        let mut current = self.current.lock().await;
-        if current.generation > generation {
-            return true;
-        }
-        if current.since.elapsed() < self.limits.renew_every {
-            return false;
-        }
-        let Ok(credentials) = self.reach.credentials(&self.settings) else { return false };
-        *current = Current { credentials, generation: generation + 1, since: Instant::now() };
-        true
+        let make = |_| async { self.reach.credentials(&self.settings).ok() };
+        self.credentials.renew(generation, self.limits.renew_every, make).await
     }
 
     async fn list_once(

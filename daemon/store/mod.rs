@@ -18,6 +18,7 @@ mod objects;
 pub mod probe;
 pub mod remedy;
 pub mod s3;
+mod session;
 mod skew;
 mod sorting;
 

@@ -5,6 +5,7 @@
 //! Not here: whole listings (`listing`), what any object means.
 
 mod amend;
+mod checksum;
 mod client;
 mod credentials;
 mod date;
@@ -29,15 +30,15 @@ use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, EncodingType};
 use bytes::Bytes;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub use client::S3Limits;
-
 use self::amend::{ExactKey, explain_owner};
+use self::checksum::Check;
 use self::direct::{Learnt, Put};
 use self::error::{Asked, chain, explain, is_without_reason};
 use super::cloud::{Cloud, Pieces};
+pub use super::session::CloudLimits as S3Limits;
+use super::session::{Current, Sessions};
 use super::skew::Skew;
 use super::{ListRequest, Listed, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::names::{ETag, Key};
@@ -52,31 +53,31 @@ pub struct S3Store {
     limits: S3Limits,
     root: String,
     skew: Arc<Skew>,
-    current: Mutex<Current>,
+    sessions: Sessions<Session>,
     /// The server answered `NotImplemented` to a conditional delete.
     deletes_without_condition: AtomicBool,
-}
-
-/// The client in use. It keeps credentials, and some of their providers keep files' contents for ever; so it is
-/// made anew when the store refuses them.
-struct Current {
-    session: Session,
-    generation: u64,
-    since: Instant,
-    /// The bucket's region as the store told it, where it is not that of the settings.
-    region: Option<String>,
 }
 
 /// The SDK's client, and what was learnt from it.
 #[derive(Clone)]
 pub(super) struct Session {
     client: Client,
-    learnt: Learnt,
+    reads: Learnt,
+    writes: Learnt,
+    /// The bucket's region as the store told it, where it is not that of the settings.
+    region: Option<String>,
 }
 
 impl Session {
-    fn of(client: Client, skew: &Arc<Skew>) -> Self {
-        Self { client, learnt: Learnt::of(skew.clone()) }
+    /// [`Kind::Configuration`] where none can be.
+    async fn make(
+        settings: &S3Settings,
+        limits: &S3Limits,
+        region: Option<String>,
+        skew: &Arc<Skew>,
+    ) -> Result<Self, StoreError> {
+        let client = client::build(settings, limits, region.clone(), skew).await?;
+        Ok(Self { client, reads: Learnt::reads(skew), writes: Learnt::writes(skew), region })
     }
 }
 
@@ -89,31 +90,69 @@ impl S3Store {
     /// The same with other limits.
     pub async fn connect_with(settings: &S3Settings, limits: S3Limits) -> Result<Self, StoreError> {
         let skew = Arc::default();
-        let client = client::build(settings, &limits, None, &skew).await?;
+        let session = Session::make(settings, &limits, None, &skew).await?;
         Ok(Self {
             settings: settings.clone(),
             limits,
             root: format!("s3://{}", settings.bucket),
-            current: Mutex::new(Current {
-                session: Session::of(client, &skew),
-                generation: 0,
-                since: Instant::now(),
-                region: None,
-            }),
+            sessions: Sessions::new(session),
             skew,
             deletes_without_condition: AtomicBool::new(false),
         })
+    }
+
+    async fn remade(&self, region: Option<String>) -> Option<Session> {
+        Session::make(&self.settings, &self.limits, region, &self.skew).await.ok()
     }
 
     fn asked(&self, operation: &'static str, key: &Key) -> Asked {
         Asked { operation, url: self.url(key) }
     }
 
-    /// The answer to a GET, its body unread.
-    async fn ask(&self, client: &Client, key: &Key) -> Result<GetObjectOutput, SdkError<GetObjectError, HttpResponse>> {
+    /// The answer to a GET, its body unread; its way is learnt.
+    async fn ask(
+        &self,
+        session: &Session,
+        key: &Key,
+    ) -> Result<GetObjectOutput, SdkError<GetObjectError, HttpResponse>> {
         let exact = ExactKey::of(key);
-        let get = client.get_object().bucket(&self.settings.bucket).key(exact.key());
-        get.customize().interceptor(exact).send().await
+        let get = session.client.get_object().bucket(&self.settings.bucket).key(exact.key());
+        let learning = session.reads.from(key, self.limits.connect);
+        get.customize().interceptor(exact).interceptor(learning).send().await
+    }
+
+    /// The answer to a GET, by the way that was learnt. `None`: the SDK must ask, and check what comes.
+    async fn ask_directly(&self, session: &Session, key: &Key) -> Result<Option<Answer>, StoreError> {
+        let Some(way) = session.reads.way().filter(|_| direct::is_readable(key)) else { return Ok(None) };
+        let asked = self.asked("read", key);
+        let mut answer = match way.get(key, self.limits.transfer(0)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = explain(&asked, &error);
+                if error.kind == Kind::ClockSkew {
+                    session.reads.forget();
+                }
+                return Err(error);
+            }
+        };
+        let headers = answer.headers();
+        let Some(check) = Check::announced(headers.iter()) else {
+            session.reads.leave();
+            return Ok(None);
+        };
+        let length = headers.get("content-length").and_then(|length| length.parse().ok());
+        let etag = page::version(headers.get("etag"));
+        Ok(Some(Answer { length, etag, body: ByteStream::new(answer.take_body()), check }))
+    }
+
+    async fn answer(&self, session: &Session, key: &Key) -> Result<Answer, StoreError> {
+        if let Some(answer) = self.ask_directly(session, key).await? {
+            return Ok(answer);
+        }
+        let answer = self.ask(session, key).await.map_err(|error| explain(&self.asked("read", key), &error))?;
+        let etag = page::version(answer.e_tag());
+        // The SDK checks the body as it is read.
+        Ok(Answer { length: announced(&answer), etag, body: answer.body, check: Check::default() })
     }
 
     /// The way of this write is learnt.
@@ -138,13 +177,14 @@ impl S3Store {
             Precondition::Matches(etag) => put.if_match(etag.as_str()),
         };
         let put = put.customize().interceptor(exact).config_override(waits);
-        let put = put.interceptor(session.learnt.from(key, self.limits.connect));
+        let put = put.interceptor(session.writes.from(key, self.limits.connect));
         Ok(page::version(put.send().await?.e_tag()))
     }
 
     fn opened(&self, asked: Asked, body: ByteStream, announced_bytes: Option<u64>, limit_bytes: u64) -> Opened {
         let deadline = Instant::now() + self.limits.transfer(announced_bytes.unwrap_or(limit_bytes));
-        Opened { asked, body, announced_bytes, limit_bytes, read_bytes: 0, silence: self.limits.silence, deadline }
+        let (silence, check) = (self.limits.silence, Check::default());
+        Opened { asked, body, announced_bytes, limit_bytes, read_bytes: 0, check, silence, deadline }
     }
 }
 
@@ -170,39 +210,23 @@ impl Cloud for S3Store {
     }
 
     async fn session(&self) -> (Session, u64) {
-        let current = self.current.lock().await;
-        (current.session.clone(), current.generation)
+        self.sessions.get().await
     }
 
     async fn renew(&self, generation: u64) -> bool {
-        let mut current = self.current.lock().await;
-        if current.generation > generation {
-            return true;
-        }
-        if current.since.elapsed() < self.limits.renew_every {
-            return false;
-        }
-        let region = current.region.clone();
-        let Ok(client) = client::build(&self.settings, &self.limits, region.clone(), &self.skew).await else {
-            return false;
-        };
-        let session = Session::of(client, &self.skew);
-        *current = Current { session, generation: generation + 1, since: Instant::now(), region };
-        true
+        let make = |session: Session| async { self.remade(session.region).await };
+        self.sessions.renew(generation, self.limits.renew_every, make).await
     }
 
     /// Said once.
     async fn follow(&self, generation: u64, region: &str) -> bool {
-        let mut current = self.current.lock().await;
-        if current.region.as_deref() == Some(region) {
+        let mut current = self.sessions.lock().await;
+        if current.session.region.as_deref() == Some(region) {
             // Somebody else was told the same; who was told it of this very client has nothing left to try.
             return current.generation > generation;
         }
-        let found = Some(region.to_owned());
-        let Ok(client) = client::build(&self.settings, &self.limits, found, &self.skew).await else { return false };
-        let (generation, since) = (current.generation + 1, current.since);
-        let session = Session::of(client, &self.skew);
-        *current = Current { session, generation, since, region: Some(region.to_owned()) };
+        let Some(session) = self.remade(Some(region.to_owned())).await else { return false };
+        *current = Current { session, generation: current.generation + 1, since: current.since };
         tracing::warn!(
             root = self.root,
             region,
@@ -246,15 +270,13 @@ impl Cloud for S3Store {
 
     async fn open(&self, session: &Session, key: &Key, limit_bytes: u64) -> Result<(Opened, ETag), StoreError> {
         let asked = self.asked("read", key);
-        let answer = self.ask(&session.client, key).await.map_err(|error| explain(&asked, &error))?;
-        let announced_bytes = announced(&answer);
-        if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > limit_bytes) {
+        let answer = self.answer(session, key).await?;
+        if let Some(bytes) = answer.length.filter(|bytes| *bytes > limit_bytes) {
             return Err(asked.failed(Kind::TooLarge, format!("{bytes} bytes, the limit is {limit_bytes}")));
         }
-        let Some(etag) = page::version(answer.e_tag()) else {
-            return Err(asked.failed(Kind::Malformed, "the answer has no ETag"));
-        };
-        Ok((self.opened(asked, answer.body, announced_bytes, limit_bytes), etag))
+        let Some(etag) = answer.etag else { return Err(asked.failed(Kind::Malformed, "the answer has no ETag")) };
+        let opened = self.opened(asked, answer.body, answer.length, limit_bytes);
+        Ok((Opened { check: answer.check, ..opened }, etag))
     }
 
     async fn head_once(&self, session: &Session, key: &Key) -> Result<Option<Listed>, StoreError> {
@@ -266,7 +288,7 @@ impl Cloud for S3Store {
             Ok(answer) => (answer.content_length(), page::version(answer.e_tag())),
             // An answer to HEAD has no body, so no reason: a missing bucket looks like a missing object.
             Err(error) if is_without_reason(&error) => {
-                match self.ask(&session.client, key).await.map_err(|error| explain(&asked, &error)) {
+                match self.ask(session, key).await.map_err(|error| explain(&asked, &error)) {
                     Ok(answer) => (answer.content_length(), page::version(answer.e_tag())),
                     Err(error) if error.kind == Kind::ObjectMissing => return Ok(None),
                     Err(error) => return Err(error),
@@ -289,7 +311,7 @@ impl Cloud for S3Store {
         precondition: &Precondition,
     ) -> Result<ETag, StoreError> {
         let asked = self.asked("write", key);
-        let sent = match session.learnt.way().filter(|_| direct::is_small(key, bytes)) {
+        let sent = match session.writes.way().filter(|_| direct::is_small(key, bytes)) {
             Some(way) => {
                 let put = Put { key, bytes, precondition, limit: self.limits.transfer(bytes.len() as u64) };
                 let sent = way.put(&put).await.map_err(|error| explain(&asked, &error));
@@ -305,7 +327,7 @@ impl Cloud for S3Store {
                     // `If-Match` where there is nothing to match.
                     Kind::ObjectMissing => error.kind = Kind::PreconditionFailed,
                     // The SDK learns the server's time from its answers.
-                    Kind::ClockSkew => session.learnt.forget(),
+                    Kind::ClockSkew => session.writes.forget(),
                     _ => {}
                 }
                 Err(error)
@@ -344,6 +366,14 @@ fn announced(answer: &GetObjectOutput) -> Option<u64> {
     answer.content_length().and_then(|length| u64::try_from(length).ok())
 }
 
+/// The head of an answer to a GET.
+struct Answer {
+    length: Option<u64>,
+    etag: Option<ETag>,
+    body: ByteStream,
+    check: Check,
+}
+
 /// An answer whose body is being read.
 pub(super) struct Opened {
     asked: Asked,
@@ -351,6 +381,7 @@ pub(super) struct Opened {
     announced_bytes: Option<u64>,
     limit_bytes: u64,
     read_bytes: u64,
+    check: Check,
     silence: Duration,
     deadline: Instant,
 }
@@ -361,13 +392,18 @@ impl Opened {
             Some(bytes) if bytes != self.read_bytes => {
                 Err(self.asked.failed(Kind::Unreachable, format!("{} of {bytes} bytes came", self.read_bytes)))
             }
-            Some(_) | None => Ok(None),
+            Some(_) | None if self.check.is_right() => Ok(None),
+            Some(_) | None => Err(self.wrong()),
         }
+    }
+
+    fn wrong(&self) -> StoreError {
+        self.asked.failed(Kind::Malformed, "the body does not have its checksum")
     }
 
     fn broken(&self, error: &(dyn std::error::Error + 'static)) -> StoreError {
         if chain(error).any(|error| error.to_string().contains("checksum")) {
-            return self.asked.failed(Kind::Malformed, "the body does not have its checksum");
+            return self.wrong();
         }
         self.asked.failed(Kind::Unreachable, "the body ended early")
     }
@@ -383,6 +419,7 @@ impl Pieces for Opened {
         let Some(piece) = piece else { return self.end() };
         let piece = piece.map_err(|error| self.broken(&error))?;
         self.read_bytes += piece.len() as u64;
+        self.check.update(&piece);
         if self.read_bytes > self.limit_bytes {
             return Err(self.asked.failed(Kind::TooLarge, format!("the limit is {} bytes", self.limit_bytes)));
         }

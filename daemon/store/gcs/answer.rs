@@ -9,9 +9,9 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use super::super::asked::{Asked, seconds};
 use super::super::cloud::Pieces;
+use super::super::session::CloudLimits;
 use super::super::{StoreError, StoreErrorKind as Kind};
 use super::body::Body;
-use super::client::GcsLimits;
 use super::error::{Answer, Refused};
 use super::page;
 use crate::clock::{Clock, SystemClock};
@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: u64 = 32 << 20;
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 /// The whole body of an answer of the API.
-pub(super) async fn whole(asked: &Asked, response: Response, limits: &GcsLimits) -> Result<Bytes, StoreError> {
+pub(super) async fn whole(asked: &Asked, response: Response, limits: &CloudLimits) -> Result<Bytes, StoreError> {
     read(asked, response, ANSWER_BYTES_MAX, limits).await.map_err(|error| match error.kind {
         Kind::TooLarge => asked.failed(asked.no_sense(), "the answer is larger than any of the API"),
         _ => error,
@@ -33,7 +33,7 @@ pub(super) async fn whole(asked: &Asked, response: Response, limits: &GcsLimits)
 }
 
 /// The error that an answer is.
-pub(super) async fn refused(asked: &Asked, response: Response, limits: &GcsLimits) -> Refused {
+pub(super) async fn refused(asked: &Asked, response: Response, limits: &CloudLimits) -> Refused {
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let retry_after = header(RETRY_AFTER).and_then(seconds);
@@ -50,7 +50,7 @@ pub(super) fn generation(headers: &HeaderMap) -> Option<ETag> {
     page::generation(text).map(|_| ETag::new(text))
 }
 
-async fn read(asked: &Asked, response: Response, limit_bytes: u64, limits: &GcsLimits) -> Result<Bytes, StoreError> {
+async fn read(asked: &Asked, response: Response, limit_bytes: u64, limits: &CloudLimits) -> Result<Bytes, StoreError> {
     let mut body = Body::of(asked.clone(), response, limit_bytes, limits)?;
     let mut bytes = BytesMut::new();
     while let Some(piece) = body.next().await? {

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::super::asked::Asked;
 use super::super::cloud::Pieces;
 use super::super::crc32c::Crc32c;
+use super::super::session::CloudLimits;
 use super::super::{StoreError, StoreErrorKind as Kind};
-use super::client::GcsLimits;
 
 /// An answer whose length is not announced is waited for as if it had so many bytes: a page of long keys.
 const UNANNOUNCED_BYTES: u64 = 1 << 20;
@@ -55,7 +55,7 @@ impl Pieces for Body {
 
 impl Body {
     /// The body of this answer; [`Kind::TooLarge`] where it announces more than the limit.
-    pub fn of(asked: Asked, response: Response, limit_bytes: u64, limits: &GcsLimits) -> Result<Self, StoreError> {
+    pub fn of(asked: Asked, response: Response, limit_bytes: u64, limits: &CloudLimits) -> Result<Self, StoreError> {
         let announced_bytes = response.content_length();
         if let Some(bytes) = announced_bytes.filter(|bytes| *bytes > limit_bytes) {
             return Err(asked.failed(Kind::TooLarge, format!("{bytes} bytes, the limit is {limit_bytes}")));

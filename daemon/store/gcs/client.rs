@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::super::asked::Asked;
+use super::super::session::CloudLimits;
 use super::super::{StoreError, StoreErrorKind};
 use super::error::{no_token, unusable};
 use crate::settings::{GcsSettings, file};
@@ -32,55 +33,12 @@ const EMULATOR: &str = "STORAGE_EMULATOR_HOST";
 /// Names a file of credentials, to Google's own libraries too.
 const GOOGLE_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 
-/// A connection that is not there after this long does not come: three SYNs go out in this time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Silence of a server that ends a request: GCS answers within seconds.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The slowest transfer that is waited for, bytes a second; slower than this a poll is better begun anew.
-const SLOWEST_BYTES_PER_SECOND: u64 = 32 * 1024;
-
-/// Tries of a request that changes nothing. Three ride out a restarted front end; more only hide an outage
-/// from the status.
-const ATTEMPTS: u32 = 3;
-
-/// Credentials that the store refuses are looked up again no more often than this: a wrong key must not
-/// become a storm of requests to the token server.
-const RENEW_EVERY: Duration = Duration::from_secs(20);
-
 /// A token may come from a command or a metadata service that is slow.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An idle connection older than this is not used again: a server that closes it just then would leave a write
 /// without an answer.
 const IDLE_CONNECTION_MAX: Duration = Duration::from_secs(30);
-
-/// How long things may take and how often they are tried.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct GcsLimits {
-    /// For a connection.
-    pub connect: Duration,
-    /// For an answer to begin, and between two pieces of a body.
-    pub silence: Duration,
-    /// Tries of a request that changes nothing, at least 1; writes are sent once.
-    pub attempts: u32,
-    /// Between two look-ups of credentials that the store refuses.
-    pub renew_every: Duration,
-}
-
-impl Default for GcsLimits {
-    fn default() -> Self {
-        Self { connect: CONNECT_TIMEOUT, silence: SILENCE_TIMEOUT, attempts: ATTEMPTS, renew_every: RENEW_EVERY }
-    }
-}
-
-impl GcsLimits {
-    /// The longest that a transfer of so many bytes is waited for, its answer included.
-    pub(super) fn transfer(&self, bytes: u64) -> Duration {
-        self.silence + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
-    }
-}
 
 /// Where requests go.
 pub(super) struct Reach {
@@ -93,7 +51,7 @@ pub(super) struct Reach {
 
 impl Reach {
     /// By the settings, then the environment, else Google.
-    pub fn of(settings: &GcsSettings, limits: &GcsLimits) -> Result<Self, StoreError> {
+    pub fn of(settings: &GcsSettings, limits: &CloudLimits) -> Result<Self, StoreError> {
         let emulator = std::env::var(EMULATOR).ok().filter(|host| !host.is_empty());
         let (base, is_anonymous) = endpoint(settings, emulator.as_deref())?;
         if emulator.is_some() && settings.endpoint.is_none() {
@@ -256,7 +214,7 @@ mod tests {
     fn l78_what_a_credentials_file_holds_is_never_shown() {
         let dir = tempfile::tempdir().expect("a directory");
         let google = GcsSettings { endpoint: Some(GOOGLE.into()), ..with(None) };
-        let reach = Reach::of(&google, &GcsLimits::default()).expect("a client");
+        let reach = Reach::of(&google, &CloudLimits::default()).expect("a client");
         for (text, said) in [
             ("canary", "holds no JSON"),
             (r#"{"type": "canary", "private_key": "canary"}"#, "not what it should be"),
@@ -276,10 +234,5 @@ mod tests {
         let missing = GcsSettings { credentials_file: Some(dir.path().join("none.json")), ..with(None) };
         let error = reach.credentials(&missing).expect_err("missing");
         assert!(error.to_string().contains("none.json cannot be read"), "{error}");
-    }
-
-    #[test]
-    fn l76_every_wait_of_a_request_has_an_end() {
-        assert_eq!(GcsLimits::default().transfer(1 << 20), Duration::from_secs(30 + 32));
     }
 }

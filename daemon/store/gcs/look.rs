@@ -11,7 +11,7 @@ impl GcsStore {
     /// Who asks, in words; a token is fetched where there are credentials.
     pub async fn who(&self) -> Result<String, StoreError> {
         let asked = Asked { operation: "look up the credentials of", url: self.root.clone() };
-        let credentials = self.current.lock().await.credentials.clone();
+        let credentials = self.credentials.get().await.0;
         if credentials.is_none() {
             return Ok("none: requests go out without credentials".to_owned());
         }

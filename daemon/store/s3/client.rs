@@ -22,6 +22,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
 
+use super::super::session::CloudLimits;
 use super::super::skew::Skew;
 use super::super::{StoreError, StoreErrorKind};
 use super::amend::{Amended, ExpectedOwner};
@@ -29,55 +30,13 @@ use super::credentials::Fresh;
 use super::date::DateSeen;
 use crate::settings::S3Settings;
 
-/// A connection that is not there after this long does not come: three SYNs go out in this time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Silence of a server that ends a request: S3 answers within seconds, and a busy local server lists a page of
-/// 1,000 keys in under ten.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The slowest transfer that is waited for, bytes a second; slower than this a poll is better begun anew.
-const SLOWEST_BYTES_PER_SECOND: u64 = 32 * 1024;
-
-/// Tries of a request that changes nothing. Three ride out a restarted front end; more only hide an outage
-/// from the status.
-const ATTEMPTS: u32 = 3;
-
-/// Credentials that the store refuses are looked up again no more often than this: a wrong key must not
-/// become a storm of requests to the metadata service.
-const RENEW_EVERY: Duration = Duration::from_secs(20);
-
 /// Credentials may come from a process or a metadata service that is slower than the SDK's five seconds.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where nothing names a region: what the AWS tools take for S3, and what S3-compatible servers expect.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// How long things may take and how often they are tried.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct S3Limits {
-    /// For a connection.
-    pub connect: Duration,
-    /// For an answer to begin, and between two pieces of a body.
-    pub silence: Duration,
-    /// Tries of a request that changes nothing, at least 1; writes are sent once.
-    pub attempts: u32,
-    /// Between two look-ups of credentials that the store refuses.
-    pub renew_every: Duration,
-}
-
-impl Default for S3Limits {
-    fn default() -> Self {
-        Self { connect: CONNECT_TIMEOUT, silence: SILENCE_TIMEOUT, attempts: ATTEMPTS, renew_every: RENEW_EVERY }
-    }
-}
-
-impl S3Limits {
-    /// The longest that a transfer of so many bytes is waited for, its answer included.
-    pub(super) fn transfer(&self, bytes: u64) -> Duration {
-        self.silence + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
-    }
-
+impl CloudLimits {
     /// Every wait of a request that carries so many bytes.
     pub(super) fn timeouts(&self, bytes: u64) -> TimeoutConfig {
         let whole = self.transfer(bytes);
@@ -95,7 +54,7 @@ impl S3Limits {
 /// `skew`: is told what answers say of the time.
 pub(super) async fn build(
     settings: &S3Settings,
-    limits: &S3Limits,
+    limits: &CloudLimits,
     found: Option<String>,
     skew: &Arc<Skew>,
 ) -> Result<Client, StoreError> {
@@ -135,7 +94,7 @@ pub(super) async fn build(
 
 /// The chain of the AWS tools for everything but endpoints: an endpoint is the settings' alone, so that no
 /// variable of the environment can send signed requests elsewhere or in the clear.
-async fn load(settings: &S3Settings, limits: &S3Limits, region: Region, http: SharedHttpClient) -> SdkConfig {
+async fn load(settings: &S3Settings, limits: &CloudLimits, region: Region, http: SharedHttpClient) -> SdkConfig {
     let fresh = Fresh { profile: settings.profile.clone(), region: region.clone(), http: http.clone() };
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region)
@@ -242,9 +201,9 @@ mod tests {
 
     #[test]
     fn l76_every_wait_of_a_request_has_an_end() {
-        let limits = S3Limits::default();
+        let limits = CloudLimits::default();
         let timeouts = limits.timeouts(1 << 20);
-        assert_eq!(timeouts.connect_timeout(), Some(CONNECT_TIMEOUT));
+        assert_eq!(timeouts.connect_timeout(), Some(limits.connect));
         assert_eq!(timeouts.operation_attempt_timeout(), Some(Duration::from_secs(30 + 32)));
         assert_eq!(timeouts.operation_timeout(), timeouts.operation_attempt_timeout());
     }

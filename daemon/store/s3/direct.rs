@@ -1,10 +1,10 @@
-//! Small writes without the SDK's machinery, which costs more than all the rest of a push: the way of the SDK's own
-//! first write is learnt, and gone again.
+//! Reads and small writes without the SDK's machinery, which costs more than all the rest of a mirror or a push: the
+//! way of the SDK's own first read, and write, is learnt, and gone again.
 //!
 //! Promise: a request goes where the SDK's went, over its connections and proxy, with its headers, its credentials and
 //! its signature's scope; what cannot be learnt for certain stays with the SDK. Nothing is sent twice, no redirect is
 //! followed, every wait ends.
-//! Not here: what an answer means (`error`), whether to try again (`cloud`).
+//! Not here: what an answer means (`error`), whether a body is the right one (`checksum`), whether to try again (`cloud`).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +42,10 @@ use crate::store::skew::Skew;
 /// whether it wants them (`Expect`).
 const BODY_MAX_BYTES: usize = 1 << 20;
 
+/// The methods whose ways are learnt.
+const GET: &str = "GET";
+const PUT: &str = "PUT";
+
 /// Answers to writes have no body, errors a short one.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
@@ -52,8 +56,15 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 const SIGV4: &str = "sigv4";
 
 /// Headers that are sent again as the SDK sent them.
-const KEPT: [&str; 6] =
-    ["user-agent", "x-amz-user-agent", "content-type", "x-amz-sdk-checksum-algorithm", "amz-sdk-request", OWNER_HEADER];
+const KEPT: [&str; 7] = [
+    "user-agent",
+    "x-amz-user-agent",
+    "content-type",
+    "x-amz-sdk-checksum-algorithm",
+    "x-amz-checksum-mode",
+    "amz-sdk-request",
+    OWNER_HEADER,
+];
 
 /// Headers that each request has of its own. One that is neither here nor in [`KEPT`] means something that is not
 /// known here: the SDK sends such requests itself.
@@ -71,41 +82,72 @@ const OWN: [&str; 11] = [
     "accept",
 ];
 
-/// What was learnt so far; one for each client of the SDK.
+/// What was learnt so far; one for each client of the SDK and each method.
 #[derive(Clone, Debug)]
 pub(super) struct Learnt {
+    method: &'static str,
     /// Held for one assignment.
-    way: Arc<Mutex<Option<Arc<Way>>>>,
+    known: Arc<Mutex<Known>>,
     skew: Arc<Skew>,
 }
 
+/// What is known of a way.
+#[derive(Debug, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    Way(Arc<Way>),
+    /// The answers on it are not understood: the SDK makes all requests.
+    Unfit,
+}
+
 impl Learnt {
-    /// Nothing yet. `skew`: is told the time that the server tells.
-    pub fn of(skew: Arc<Skew>) -> Self {
-        Self { way: Arc::default(), skew }
+    /// Nothing yet of reads. `skew`: is told the time that the server tells.
+    pub fn reads(skew: &Arc<Skew>) -> Self {
+        Self { method: GET, known: Arc::default(), skew: skew.clone() }
+    }
+
+    /// Nothing yet of writes.
+    pub fn writes(skew: &Arc<Skew>) -> Self {
+        Self { method: PUT, ..Self::reads(skew) }
     }
 
     /// The way, where it is known.
     pub fn way(&self) -> Option<Arc<Way>> {
-        self.lock().clone()
+        match &*self.lock() {
+            Known::Way(way) => Some(way.clone()),
+            Known::Nothing | Known::Unfit => None,
+        }
     }
 
     /// The server does not take it any more: the SDK goes first again.
     pub fn forget(&self) {
-        *self.lock() = None;
+        self.learn(None);
     }
 
-    /// To go with a write of the SDK.
+    /// An answer on it says what is not known here: it is not gone again.
+    pub fn leave(&self) {
+        *self.lock() = Known::Unfit;
+    }
+
+    /// To go with a request of the SDK.
     pub fn from(&self, key: &Key, connect: Duration) -> Learning {
         Learning { learnt: self.clone(), key: key.clone(), connect }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Way>>> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn learn(&self, way: Option<Way>) {
+        let mut known = self.lock();
+        if !matches!(*known, Known::Unfit) {
+            *known = way.map_or(Known::Nothing, |way| Known::Way(Arc::new(way)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks at a write of the SDK as it leaves.
+/// Looks at a request of the SDK as it leaves.
 #[derive(Debug)]
 pub(super) struct Learning {
     learnt: Learnt,
@@ -124,9 +166,9 @@ impl Intercept for Learning {
         components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let seen = Seen::of(context.request(), &self.key);
+        let seen = Seen::of(context.request(), self.learnt.method, &self.key);
         let way = seen.and_then(|seen| Way::of(seen, components, self.connect, self.learnt.skew.clone()));
-        *self.learnt.lock() = way.map(Arc::new);
+        self.learnt.learn(way);
         Ok(())
     }
 }
@@ -145,8 +187,8 @@ struct Seen {
 
 impl Seen {
     /// `None`: something in it is not understood.
-    fn of(request: &HttpRequest, key: &Key) -> Option<Self> {
-        if request.method() != "PUT" || key.as_str().is_empty() {
+    fn of(request: &HttpRequest, method: &str, key: &Key) -> Option<Self> {
+        if request.method() != method || key.as_str().is_empty() {
             return None;
         }
         let (path, after_key) = match request.uri().find('?') {
@@ -181,9 +223,14 @@ impl Seen {
     }
 }
 
-/// Whether a write is one of those. The empty key is none, which the SDK says.
+/// Whether a read goes this way. The empty key is none, which the SDK says.
+pub(super) fn is_readable(key: &Key) -> bool {
+    !key.as_str().is_empty()
+}
+
+/// Whether a write does.
 pub(super) fn is_small(key: &Key, bytes: &Bytes) -> bool {
-    bytes.len() <= BODY_MAX_BYTES && !key.as_str().is_empty()
+    bytes.len() <= BODY_MAX_BYTES && is_readable(key)
 }
 
 /// A write that is to be made.
@@ -196,7 +243,7 @@ pub(super) struct Put<'a> {
     pub limit: Duration,
 }
 
-/// How writes get to the bucket.
+/// How an object's requests of one method get to the bucket.
 pub(super) struct Way {
     seen: Seen,
     /// What the SDK adds to this machine's time, seconds: it has noticed that the clock is wrong.
@@ -231,20 +278,44 @@ impl Way {
     }
 
     /// Makes a write, once. The answer has a good status.
-    pub async fn put(&self, put: &Put<'_>) -> Result<HttpResponse, SdkError<ErrorMetadata, HttpResponse>> {
-        let sent = async {
-            let identity = self.identity().await;
-            // As the SDK says it.
-            let identity = identity.map_err(|error| SdkError::dispatch_failure(ConnectorError::other(error, None)))?;
-            let request = self.request(put, &identity).map_err(SdkError::construction_failure)?;
-            let answer = self.connector.call(request).await.map_err(SdkError::dispatch_failure)?;
-            self.skew.saw(answer.headers().get("date"));
-            read(answer).await
+    pub async fn put(&self, put: &Put<'_>) -> Result<HttpResponse, Failed> {
+        let condition = match put.precondition {
+            Precondition::Absent => ("if-none-match", "*".to_owned()),
+            Precondition::Matches(etag) => ("if-match", etag.as_str().to_owned()),
         };
-        match tokio::time::timeout(put.limit, sent).await {
-            Ok(answer) => answer,
-            Err(silent) => Err(SdkError::timeout_error(silent)),
-        }
+        let length = ("content-length", put.bytes.len().to_string());
+        let checksum = ("x-amz-checksum-crc32c", Crc32c::of(put.bytes));
+        let own = [condition, length, checksum];
+        within(put.limit, async {
+            let mut answer = self.send(PUT, put.key, put.bytes, own).await?;
+            // Reading it to its end keeps the connection.
+            match Limited::new(answer.take_body(), ANSWER_MAX_BYTES).collect().await {
+                Ok(_nothing) => Ok(answer),
+                Err(error) => Err(SdkError::response_error(error, answer)),
+            }
+        })
+        .await
+    }
+
+    /// Asks for an object, once. The answer has a good status, and its body is unread.
+    pub async fn get(&self, key: &Key, limit: Duration) -> Result<HttpResponse, Failed> {
+        within(limit, self.send(GET, key, &Bytes::new(), [])).await
+    }
+
+    async fn send<const N: usize>(
+        &self,
+        method: &str,
+        key: &Key,
+        body: &Bytes,
+        own: [(&'static str, String); N],
+    ) -> Result<HttpResponse, Failed> {
+        // As the SDK says it.
+        let identity = self.identity().await;
+        let identity = identity.map_err(|error| SdkError::dispatch_failure(ConnectorError::other(error, None)))?;
+        let request = self.request(method, key, body, own, &identity).map_err(SdkError::construction_failure)?;
+        let answer = self.connector.call(request).await.map_err(SdkError::dispatch_failure)?;
+        self.skew.saw(answer.headers().get("date"));
+        if answer.status().is_success() { Ok(answer) } else { Err(refused(answer).await) }
     }
 
     async fn identity(&self) -> Result<Identity, BoxError> {
@@ -252,21 +323,25 @@ impl Way {
         self.cache.resolve_cached_identity(self.resolver.clone(), &self.components, &config).await
     }
 
-    fn request(&self, put: &Put<'_>, identity: &Identity) -> Result<HttpRequest, BoxError> {
-        let mut request = HttpRequest::new(SdkBody::from(put.bytes.clone()));
-        request.set_method("PUT")?;
-        request.set_uri(format!("{}{}{}", self.seen.before_key, encoded(put.key), self.seen.after_key))?;
+    fn request<const N: usize>(
+        &self,
+        method: &str,
+        key: &Key,
+        body: &Bytes,
+        own: [(&'static str, String); N],
+        identity: &Identity,
+    ) -> Result<HttpRequest, BoxError> {
+        let mut request = HttpRequest::new(SdkBody::from(body.clone()));
+        request.set_method(method)?;
+        request.set_uri(format!("{}{}{}", self.seen.before_key, encoded(key), self.seen.after_key))?;
         let headers = request.headers_mut();
         for (name, value) in &self.seen.headers {
             headers.try_insert(name.clone(), value.clone())?;
         }
-        match put.precondition {
-            Precondition::Absent => headers.try_insert("if-none-match", "*")?,
-            Precondition::Matches(etag) => headers.try_insert("if-match", etag.as_str().to_owned())?,
-        };
-        headers.try_insert("content-length", put.bytes.len().to_string())?;
-        headers.try_insert("x-amz-checksum-crc32c", Crc32c::of(put.bytes))?;
-        self.sign(&mut request, put.bytes, identity)?;
+        for (name, value) in own {
+            headers.try_insert(name, value)?;
+        }
+        self.sign(&mut request, body, identity)?;
         Ok(request)
     }
 
@@ -298,23 +373,30 @@ impl Way {
     }
 }
 
-/// The whole answer: its body is short, and reading it to its end keeps the connection.
-async fn read(mut answer: HttpResponse) -> Result<HttpResponse, SdkError<ErrorMetadata, HttpResponse>> {
+/// A request that failed.
+type Failed = SdkError<ErrorMetadata, HttpResponse>;
+
+async fn within<T>(limit: Duration, sent: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    match tokio::time::timeout(limit, sent).await {
+        Ok(answer) => answer,
+        Err(silent) => Err(SdkError::timeout_error(silent)),
+    }
+}
+
+/// An answer with a bad status, whose body may say why.
+async fn refused(mut answer: HttpResponse) -> Failed {
     let body = Limited::new(answer.take_body(), ANSWER_MAX_BYTES);
     let bytes = match body.collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => return Err(SdkError::response_error(error, answer)),
+        Err(error) => return SdkError::response_error(error, answer),
     };
-    if answer.status().is_success() {
-        return Ok(answer);
-    }
     let code = error_code(&bytes);
     *answer.body_mut() = SdkBody::from(bytes);
     let mut meaning = ErrorMetadata::builder();
     if let Some(code) = code {
         meaning = meaning.code(code);
     }
-    Err(SdkError::service_error(meaning.build(), answer))
+    SdkError::service_error(meaning.build(), answer)
 }
 
 /// `<Error><Code>SlowDown</Code>…`.
@@ -369,7 +451,8 @@ mod tests {
     #[test]
     fn l7_the_way_is_the_sdks_own() {
         let url = "https://b.s3.eu-west-1.amazonaws.com/done/a%20b/7?x-id=PutObject";
-        let seen = Seen::of(&sent(url, "content-length", "7"), &Key::new("done/a b/7")).expect("all of it is known");
+        let seen =
+            Seen::of(&sent(url, "content-length", "7"), PUT, &Key::new("done/a b/7")).expect("all of it is known");
         assert_eq!(seen.before_key, "https://b.s3.eu-west-1.amazonaws.com/");
         assert_eq!(seen.after_key, "?x-id=PutObject");
         assert_eq!((seen.region.as_str(), seen.service.as_str()), ("eu-west-1", "s3"));
@@ -382,7 +465,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_stays_with_the_sdk() {
-        let of = |uri, name, value, key| Seen::of(&sent(uri, name, value), &Key::new(key));
+        let of = |uri, name, value, key| Seen::of(&sent(uri, name, value), PUT, &Key::new(key));
         assert!(of("http://h/b/7", "x", "y", "7").is_none(), "an unknown header");
         assert!(of("http://h/b/7", "content-length", "1", "8").is_none(), "another key");
         assert!(

@@ -44,7 +44,7 @@ impl S3Store {
     /// The region of the settings, where that stands, and the one that the bucket named instead.
     pub async fn region(&self) -> (String, &'static str, Option<String>) {
         let (region, origin) = client::region(&self.settings).await;
-        let found = self.current.lock().await.region.clone();
+        let found = self.sessions.get().await.0.region;
         (region.to_string(), origin, found)
     }
 
