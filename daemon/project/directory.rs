@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::copies::{COPIES_DIR, Copies, CopyLimits, CopyPath};
 use super::files::{Contents, Dir, EntryKind, Expected, FileErrorKind, Fingerprint, fingerprint_of};
 use super::identity::MARKER;
-use super::near::{BroughtIn, Near, NearError, OwnStorages, Prints, SourceMap, Written};
+use super::near::{BroughtIn, Near, NearError, OwnStorages, Prints, Reads, SourceMap, Written};
 use super::tasks::file::{self, Edits, TasksFileError};
 use crate::names::{Key, TaskId, printable};
 use crate::store::local_url;
@@ -226,8 +226,12 @@ impl Near for Directory {
     }
 
     fn completion(&self, id: TaskId, limit_bytes: u64) -> Result<Option<Contents>, NearError> {
-        let Some(dir) = self.completions_dir()? else { return Ok(None) };
-        Ok(dir.read(&completion_name(id), limit_bytes)?)
+        self.completion_reads()?(id, limit_bytes)
+    }
+
+    fn completion_reads(&self) -> Result<Reads<'_>, NearError> {
+        let Some(dir) = self.completions_dir()? else { return Ok(Box::new(|_, _| Ok(None))) };
+        Ok(Box::new(move |id, limit_bytes| Ok(dir.read(&completion_name(id), limit_bytes)?)))
     }
 
     fn displaced_at_start(&self) -> Result<Vec<Vec<u8>>, NearError> {

@@ -137,6 +137,9 @@ impl NearError {
 /// Looks up versions of completion files.
 pub type Prints<'n> = Box<dyn Fn(TaskId) -> Result<Option<Fingerprint>, NearError> + 'n>;
 
+/// Reads completion files of at most so many bytes.
+pub type Reads<'n> = Box<dyn Fn(TaskId, u64) -> Result<Option<Contents>, NearError> + 'n>;
+
 /// A Label Studio project.
 pub trait Near: Send + Sync + fmt::Debug {
     /// The version of `tasks.json`; `None`: there is none.
@@ -173,6 +176,10 @@ pub trait Near: Send + Sync + fmt::Debug {
     }
     /// A whole completion file; `None`: there is none.
     fn completion(&self, id: TaskId, limit_bytes: u64) -> Result<Option<Contents>, NearError>;
+    /// The same for many, in the directory that is there now.
+    fn completion_reads(&self) -> Result<Reads<'_>, NearError> {
+        Ok(Box::new(|id, limit_bytes| self.completion(id, limit_bytes)))
+    }
 
     /// At the start: versions of `tasks.json` that were displaced when the last daemon died. They stay until
     /// [`Near::forget_displaced`].

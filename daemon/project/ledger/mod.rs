@@ -4,6 +4,7 @@
 //! never an empty ledger. One writer (a lock, held for one transaction), any number of readers.
 //! Not here: what should be written (`sync`), when (`run`).
 
+mod asking;
 mod completions;
 mod known;
 mod repair;
@@ -18,6 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+pub use self::asking::Asking;
 pub use self::completions::{CompletionCounts, CompletionRow, CompletionWrite};
 pub use self::known::KnownRows;
 pub use self::repair::{Rebuilding, StandingTask};

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::LedgerError;
@@ -138,6 +139,7 @@ const STEPS: [&str; 2] = [
 
 /// What every writing connection needs: nothing acknowledged is lost in a power cut.
 pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    keep_plans(connection)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -151,8 +153,15 @@ pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 pub(super) fn configure_reader(connection: &Connection) -> rusqlite::Result<()> {
+    keep_plans(connection)?;
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.pragma_update(None, "cache_size", -4096)
+}
+
+/// SQLite else makes the plan of a prepared statement anew whenever a value is bound that the plan could depend on: half
+/// of what a look at a task cost. The ledger has no statistics that such a plan could use.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Whether the file says that it is a ledger. One whose tables never came to be, or were cut off, does not.

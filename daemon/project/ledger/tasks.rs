@@ -142,10 +142,7 @@ impl Ledger {
 
     /// Whether this id stands, or stood, for a task.
     pub fn knows(&self, id: TaskId) -> Result<bool, LedgerError> {
-        self.read(|connection| {
-            let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1)";
-            connection.prepare_cached(sql)?.query_row([sql_id(id)], |row| row.get(0))
-        })
+        self.read(|connection| knows(connection, id))
     }
 
     /// What is known of a task, for deciding about its completion.
@@ -168,6 +165,11 @@ impl Ledger {
         let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE url = ?1 AND state = 3)";
         let asked = connection.prepare_cached(sql).and_then(|mut asked| asked.query_row([url], |row| row.get(0)));
         asked.map_err(|e| self.failed(e))
+    }
+
+    /// Whether there are tasks that [`Ledger::orphan`] can answer with.
+    pub fn has_orphans(&self) -> Result<bool, LedgerError> {
+        Ok(self.count("SELECT count(*) FROM (SELECT 1 FROM tasks WHERE orphan = 1 LIMIT 1)")? > 0)
     }
 
     /// The task that stood in `tasks.json` with exactly these data when the ledger was rebuilt, and is no object's yet.
@@ -438,7 +440,7 @@ fn foreign(tx: &Transaction, id: i64, change: &NearChange) -> rusqlite::Result<(
     .map(|_| ())
 }
 
-fn facts(task: KnownTask) -> TaskFacts {
+pub(super) fn facts(task: KnownTask) -> TaskFacts {
     let present = matches!(task.state, TaskState::Live | TaskState::Foreign).then_some(task.data_hash);
     // What an import's id stood for before was another task.
     let mut hashes = if task.state == TaskState::Foreign { Vec::new() } else { task.older };
@@ -446,7 +448,12 @@ fn facts(task: KnownTask) -> TaskFacts {
     TaskFacts { known: true, present, hashes }
 }
 
-fn known_task(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<KnownTask>> {
+pub(super) fn knows(connection: &Connection, id: TaskId) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1)";
+    connection.prepare_cached(sql)?.query_row([sql_id(id)], |row| row.get(0))
+}
+
+pub(super) fn known_task(connection: &Connection, id: TaskId) -> rusqlite::Result<Option<KnownTask>> {
     let mut statement = connection.prepare_cached("SELECT state, data_hash, seen, settled FROM tasks WHERE id = ?1")?;
     let task = statement
         .query_row([sql_id(id)], |row| {

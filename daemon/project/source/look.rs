@@ -237,6 +237,11 @@ pub async fn read_objects(
     form: &Form,
     (batch, flow): (Vec<Difference>, &mut Flow),
 ) -> (Vec<(Difference, Content)>, Option<CycleError>) {
+    let may_be_orphans = match shared.ledger.has_orphans() {
+        Ok(there_are) => there_are,
+        Err(error) => return (Vec::new(), Some(error.into())),
+    };
+    let reading = Reading { shared, side, config, form, may_be_orphans };
     let mut failure = None;
     let mut failures_in_a_row = 0;
     let mut looked = Vec::with_capacity(batch.len());
@@ -246,7 +251,7 @@ pub async fn read_objects(
         while reads.len() < flow.width()
             && let Some(difference) = waiting.next()
         {
-            reads.push_back(timed(shared, side, config, form, difference));
+            reads.push_back(timed(&reading, difference));
         }
         let Some((difference, content, took)) = reads.next().await else { break };
         if difference.to_read(form).is_some() {
@@ -270,15 +275,19 @@ pub async fn read_objects(
     (looked, failure)
 }
 
-async fn timed(
-    shared: &Shared,
-    side: &SourceSide,
-    config: &Arc<LabelConfig>,
-    form: &Form,
-    difference: Difference,
-) -> (Difference, Result<Content, CycleError>, Duration) {
+/// What the objects of a batch are looked into with.
+struct Reading<'a> {
+    shared: &'a Shared,
+    side: &'a SourceSide,
+    config: &'a Arc<LabelConfig>,
+    form: &'a Form,
+    /// The ledger was rebuilt, and has tasks that may be objects'.
+    may_be_orphans: bool,
+}
+
+async fn timed(reading: &Reading<'_>, difference: Difference) -> (Difference, Result<Content, CycleError>, Duration) {
     let begun = Instant::now();
-    let content = content(shared, side, config, form, &difference).await;
+    let content = content(reading, &difference).await;
     (difference, content, begun.elapsed())
 }
 
@@ -291,16 +300,11 @@ pub(in crate::project) fn came<T>(answer: &Result<T, CycleError>, took: Duration
     }
 }
 
-async fn content(
-    shared: &Shared,
-    side: &SourceSide,
-    config: &Arc<LabelConfig>,
-    form: &Form,
-    difference: &Difference,
-) -> Result<Content, CycleError> {
+async fn content(reading: &Reading<'_>, difference: &Difference) -> Result<Content, CycleError> {
+    let Reading { shared, side, config, form, .. } = *reading;
     if let Some(listed) = difference.to_read(form) {
         let content = read_task(side, config, listed).await?;
-        return found(shared, difference, content);
+        return found(reading, difference, content);
     }
     let (Form::Blob { data_key } | Form::Local { data_key }, Some(listed)) = (form, difference.listed()) else {
         return Ok(Content::Unread);
@@ -314,16 +318,19 @@ async fn content(
     let follows = url == format!("{}/{}", side.store.root(), listed.key.as_str());
     let body = (!follows).then(|| task.to_stored().to_owned());
     let content = Content::Task { body, data_hash: task.data_hash, etag: listed.etag.clone() };
-    let content = found(shared, difference, content)?;
+    let content = found(reading, difference, content)?;
     let new = matches!((difference, &content), (Difference::New(_), Content::Task { .. }));
     Ok(if new && shared.ledger.is_imported(&url)? { Content::Duplicate } else { content })
 }
 
 /// A new object's task may stand in `tasks.json` already, where the ledger was rebuilt without its row.
-fn found(shared: &Shared, difference: &Difference, content: Content) -> Result<Content, CycleError> {
+fn found(reading: &Reading<'_>, difference: &Difference, content: Content) -> Result<Content, CycleError> {
+    if !reading.may_be_orphans {
+        return Ok(content);
+    }
     let Content::Task { body, data_hash, etag } = content else { return Ok(content) };
     let orphan = match difference {
-        Difference::New(_) => shared.ledger.orphan(data_hash)?,
+        Difference::New(_) => reading.shared.ledger.orphan(data_hash)?,
         Difference::Changed { .. } | Difference::Returned { .. } | Difference::Plain(_) => None,
     };
     Ok(match orphan {

@@ -11,7 +11,7 @@ use crate::names::{ETag, Sha256, TaskId};
 use crate::project::error::{CycleError, blocking};
 use crate::project::files::{FileErrorKind, Fingerprint};
 use crate::project::ledger::{CompletionRow, CompletionWrite};
-use crate::project::near::{BroughtIn, Near, NearError};
+use crate::project::near::{BroughtIn, Near, NearError, Reads};
 use crate::project::rejected::{self, Rejected};
 use crate::project::shared::Shared;
 use crate::project::target::look::Wanted;
@@ -119,22 +119,23 @@ fn first_local(wanted: &Wanted) -> Local {
 }
 
 /// Reads the files of these, where the first decision will ask for them. Blocks.
-pub fn read_files(near: &dyn Near, wanted: &[Wanted]) -> Vec<Option<FileRead>> {
+pub fn read_files(near: &dyn Near, wanted: &[Wanted]) -> Result<Vec<Option<FileRead>>, CycleError> {
+    let reads = near.completion_reads()?;
     let is_asked_for = |wanted: &&Wanted| first_local(wanted) == Local::Unread;
     let read =
-        |wanted: &Wanted| Some(wanted).filter(is_asked_for).map(|wanted| read_file(near, wanted.id, wanted.print));
-    wanted.iter().map(read).collect()
+        |wanted: &Wanted| Some(wanted).filter(is_asked_for).map(|wanted| read_file(&reads, wanted.id, wanted.print));
+    Ok(wanted.iter().map(read).collect())
 }
 
 async fn read_local(shared: &Shared, o: &mut Observed) -> Result<(), CycleError> {
     let (near, id, expected) = (shared.near.clone(), o.id, o.print);
-    (o.local, o.local_bytes) = blocking(move || read_file(&*near, id, expected)).await?;
+    (o.local, o.local_bytes) = blocking(move || read_file(&near.completion_reads()?, id, expected)).await?;
     Ok(())
 }
 
-fn read_file(near: &dyn Near, id: TaskId, expected: Option<Fingerprint>) -> FileRead {
+fn read_file(read: &Reads<'_>, id: TaskId, expected: Option<Fingerprint>) -> FileRead {
     let limits = TaskLimits::of_completions();
-    let contents = match near.completion(id, limits.body_bytes as u64) {
+    let contents = match read(id, limits.body_bytes as u64) {
         Ok(Some(contents)) if Some(contents.print) == expected => contents,
         // Another version than the one that was at rest.
         Ok(_) => return Ok((Local::Unsettled, None)),

@@ -137,7 +137,7 @@ impl TargetRoad {
         let read: Vec<Vec<Option<FileRead>>> = futures::stream::iter(parts)
             .map(|part| {
                 let near = near.clone();
-                blocking(move || Ok(apply::read_files(&*near, &part)))
+                blocking(move || apply::read_files(&*near, &part))
             })
             .buffered(READERS)
             .try_collect()

@@ -12,7 +12,7 @@ use crate::names::{ETag, Sha256, TaskId};
 use crate::project::board::Direction;
 use crate::project::error::CycleError;
 use crate::project::files::{FileErrorKind, Fingerprint, Rest, Settler};
-use crate::project::ledger::{CompletionRow, Ledger, Reader};
+use crate::project::ledger::{Asking, CompletionRow, Ledger, LedgerError, Reader};
 use crate::project::near::{NearError, Prints};
 use crate::project::shared::Shared;
 use crate::store::Objects as Page;
@@ -98,7 +98,8 @@ pub fn walk(
             });
         }
     }
-    let mut walk = Walk { shared, policy, settler, looked: TargetLooked::default(), seen: Vanishing::default() };
+    let mut walk =
+        Walk { shared, policy, settler, looked: TargetLooked::default(), seen: Vanishing::default(), tasks: None };
     match scope {
         Scope::Some(ids) => {
             let prints = shared.near.completion_prints()?;
@@ -130,6 +131,8 @@ struct Walk<'a> {
     settler: &'a mut Settler,
     looked: TargetLooked,
     seen: Vanishing,
+    /// Where all are looked at.
+    tasks: Option<Asking>,
 }
 
 impl Walk<'_> {
@@ -148,6 +151,7 @@ impl Walk<'_> {
     /// Files, rows and objects in the order of decimal names.
     fn all(&mut self, objects: Option<Objects>) -> Result<(), CycleError> {
         let shared = self.shared;
+        self.tasks = Some(shared.ledger.asking()?);
         let prints = shared.near.completion_prints()?;
         let mut files = shared.near.completions()?;
         files.sort_by_cached_key(TaskId::to_string);
@@ -201,11 +205,10 @@ impl Walk<'_> {
         if settled && recorded.is_none() && matches!(remote, Remote::Unseen | Remote::Absent) {
             return Ok(());
         }
-        let known = || TaskFacts { known: true, ..TaskFacts::default() };
         let is_enough = local == Local::Unread || is_in_step(recorded, &local, &remote);
-        let facts = match is_enough && self.shared.ledger.knows(id)? {
-            true => known(),
-            false => self.shared.ledger.task_facts(id)?,
+        let facts = match is_enough && self.knows(id)? {
+            true => TaskFacts { known: true, ..TaskFacts::default() },
+            false => self.task_facts(id)?,
         };
         match decide(recorded, &local, &remote, &facts, self.policy) {
             Decision::Nothing("") | Decision::Wait => {}
@@ -216,6 +219,14 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    fn knows(&mut self, id: TaskId) -> Result<bool, LedgerError> {
+        self.tasks.as_mut().map_or_else(|| self.shared.ledger.knows(id), |tasks| tasks.knows(id))
+    }
+
+    fn task_facts(&mut self, id: TaskId) -> Result<TaskFacts, LedgerError> {
+        self.tasks.as_mut().map_or_else(|| self.shared.ledger.task_facts(id), |tasks| tasks.task_facts(id))
     }
 
     fn leave(&mut self, id: TaskId, why: &'static str) {

@@ -12,7 +12,7 @@ use crate::events::{Happened, Level};
 use crate::names::TaskId;
 use crate::project::error::CycleError;
 use crate::project::files::{Displaced, Fingerprint};
-use crate::project::ledger::{Ledger, NearChange};
+use crate::project::ledger::{Asking, Ledger, NearChange};
 use crate::project::near::{NearError, SourceMap};
 use crate::project::shared::Shared;
 use crate::project::spool::Spool;
@@ -155,9 +155,10 @@ impl TasksRoad {
         let mut in_file = Vec::new();
         let mut told = BTreeSet::new();
         let mut changes: Spool<NearChange> = Spool::new(&self.shared.work_dir);
+        let mut asking = ledger.asking()?;
         let walked = self.shared.near.scan_tasks(&mut |id, text| {
             in_file.push(id);
-            if consider(ledger, id, text, &mut changes)? && rescued.contains_key(&id) {
+            if consider(&mut asking, id, text, &mut changes)? && rescued.contains_key(&id) {
                 told.insert(id);
             }
             Ok(())
@@ -449,9 +450,9 @@ fn is_written_in_place(walked: Option<Fingerprint>, recorded: Option<Fingerprint
 }
 
 /// Whether the entry is Label Studio's word about its id.
-fn consider(ledger: &Ledger, id: TaskId, text: &str, changes: &mut Spool<NearChange>) -> io::Result<bool> {
+fn consider(asking: &mut Asking, id: TaskId, text: &str, changes: &mut Spool<NearChange>) -> io::Result<bool> {
     let facts = file::facts(text);
-    let known = ledger.known_task(id).map_err(io::Error::other)?;
+    let known = asking.known_task(id).map_err(io::Error::other)?;
     // What stands there is decided without the map.
     let Some(action) = decide(id, Some(facts.data_hash), known.as_ref(), Listing::Unreadable) else { return Ok(false) };
     let file = takes_file(action).then(|| (text.to_owned(), facts.data_hash, facts.url));
