@@ -26,6 +26,9 @@ const TEXT: &str = "<View><Text name=\"t\" value=\"$text\"/><Choices name=\"c\" 
 /// JSON tasks without another number: one page of a listing.
 const OBJECTS: u64 = 1_000;
 
+/// How often labelsync does it: it takes so little that one time says nothing.
+const TIMES: usize = 7;
+
 /// What issue and design ask for.
 const FASTER_THAN_OLD: f64 = 50.0;
 const FASTER_THAN_NEW: f64 = 200.0;
@@ -34,9 +37,7 @@ fn main() {
     double::serve_if_asked();
     say(machine());
     let objects = number(0, OBJECTS);
-    let double = Double::start(0);
-    double.add_json_tasks(objects);
-    let ours = ours(&double, objects);
+    let (double, ours) = ours(objects);
     let rows =
         [("0.8.2.post0", FASTER_THAN_OLD, old(&double, objects)), ("1.23.2", FASTER_THAN_NEW, new(&double, objects))];
     let mut bars = Vec::new();
@@ -56,12 +57,27 @@ fn main() {
     table(&bars);
 }
 
-/// From the start of the daemon until all stand in `tasks.json`.
-fn ours(double: &Double, objects: u64) -> f64 {
-    let source = "prefix = \"json\"\nregex = '.*'\nuse_blob_urls = false";
-    let mut daemon = Daemon::new(&double.endpoint(), TEXT, source, false);
-    daemon.start();
-    daemon.until_tasks(objects)
+/// From `lsctl sync` until all stand in `tasks.json`; the daemon runs, as the other programs do, and has listed an empty
+/// prefix. The quickest and the slowest of some times are said, the middle one counts.
+fn ours(objects: u64) -> (Double, f64) {
+    let mut took = Vec::new();
+    loop {
+        let double = Double::start(0);
+        let source = "prefix = \"json\"\nregex = '.*'\nuse_blob_urls = false";
+        let mut daemon = Daemon::new(&double.endpoint(), TEXT, source, false);
+        daemon.start();
+        daemon.until("an empty listing", |daemon| daemon.lsctl(&["sync", "--wait"]).status.success());
+        double.add_json_tasks(objects);
+        let began = Instant::now();
+        assert!(daemon.lsctl(&["sync"]).status.success());
+        daemon.until_tasks(objects);
+        took.push(began.elapsed().as_secs_f64());
+        if took.len() == TIMES {
+            took.sort_by(f64::total_cmp);
+            say(format_args!("labelsync, {TIMES} times: {:.3} to {:.3} s", took[0], took[TIMES - 1]));
+            return (double, took[TIMES / 2]);
+        }
+    }
 }
 
 fn variables(double: &Double) -> Vec<(&'static str, String)> {
