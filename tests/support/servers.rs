@@ -4,13 +4,14 @@
 //! test program is killed.
 //! Not here: what is tested on them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
@@ -291,11 +292,23 @@ fn install() -> Result<PathBuf, String> {
     INSTALLED.get_or_init(install).clone()
 }
 
-/// Eight ports that are free now.
+/// Eight ports that are free now, and that this program was never given before: whoever asked for one may not listen
+/// yet, and Label Studio takes the next port without a word where its own is busy.
 pub(super) fn free_ports() -> [u16; 8] {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("no panic within");
     // All are held until all are chosen, so that none comes twice.
-    let held: [TcpListener; 8] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    held.each_ref().map(|listener| listener.local_addr().expect("bound").port())
+    let mut held = Vec::new();
+    std::array::from_fn(|_| {
+        loop {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let port = listener.local_addr().expect("bound").port();
+            held.push(listener);
+            if given.insert(port) {
+                return port;
+            }
+        }
+    })
 }
 
 /// A server's process group and its directory; both go with this.
