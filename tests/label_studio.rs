@@ -42,6 +42,10 @@ fn main() -> std::process::ExitCode {
                 clauses::c08_a_delete_is_kept_though_the_map_names_it_again,
             ),
             ("c08_a_clobbered_task_comes_back", clauses::c08_a_clobbered_task_comes_back),
+            (
+                "c08_c09_a_map_that_is_made_anew_has_listed_nothing",
+                clauses::c08_c09_a_map_that_is_made_anew_has_listed_nothing,
+            ),
             ("c09_an_import_keeps_its_id_and_ours_moves", clauses::c09_an_import_keeps_its_id_and_ours_moves),
             ("c02_source_json_cut_anywhere_is_unreadable", contract::c02_source_json_cut_anywhere_is_unreadable),
             ("c03_own_state_is_elsewhere", contract::c03_own_state_is_elsewhere),

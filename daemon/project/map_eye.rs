@@ -31,6 +31,8 @@ struct Seen {
     /// What the last whole version named, ascending.
     named: Option<Vec<TaskId>>,
     left: BTreeMap<TaskId, Left>,
+    /// There was no map at some moment since this was asked for.
+    gone: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,25 +42,41 @@ struct Left {
     map_mtime_ns: i64,
 }
 
+impl Seen {
+    /// A whole version. One that names again what had left was written late, by another thread: what it does not name
+    /// may be newer than it.
+    fn version(&mut self, named: Vec<TaskId>, left: Left) {
+        let before = self.named.take().unwrap_or_default();
+        let lacks = |ids: &[TaskId], id: &TaskId| ids.binary_search(id).is_err();
+        let is_late = self.left.keys().any(|id| lacks(&before, id) && !lacks(&named, id));
+        for id in before.into_iter().filter(|id| !is_late && lacks(&named, id)) {
+            tracing::debug!(%id, "left Label Studio's map");
+            self.left.insert(id, left);
+        }
+        self.named = Some(named);
+    }
+}
+
 impl MapEye {
     /// The map was written. A version that is being written over is left out: the next one has its event too.
     pub fn look(&self, near: &dyn Near) {
         // Called for every event: errors are told by the cycle, which looks as well.
         let print = match near.source_print() {
             Ok(Some(print)) if print.size_bytes <= READ_MAX_BYTES => print,
-            Ok(None) => return *self.lock() = Seen::default(),
+            Ok(None) => {
+                tracing::debug!("Label Studio's map is gone");
+                return *self.lock() = Seen { gone: true, ..Seen::default() };
+            }
             Ok(Some(_)) | Err(_) => return,
         };
         let mut seen = self.lock();
         let Some(named) = near.source_map().ok().and_then(|map| map.named()) else { return };
-        let is_there = |id: &TaskId| named.binary_search(id).is_ok();
-        let left = Left { at: Instant::now(), map_mtime_ns: print.mtime_ns };
-        let before = seen.named.take().unwrap_or_default();
-        for id in before.into_iter().filter(|id| !is_there(id)) {
-            tracing::debug!(%id, "left Label Studio's map");
-            seen.left.insert(id, left);
-        }
-        seen.named = Some(named);
+        seen.version(named, Left { at: Instant::now(), map_mtime_ns: print.mtime_ns });
+    }
+
+    /// Whether there was no map at some moment since the last call.
+    pub fn take_gone(&self) -> bool {
+        std::mem::take(&mut self.lock().gone)
     }
 
     /// Ids that left the map a moment ago, ascending, though it may name them again.
@@ -78,5 +96,35 @@ impl MapEye {
     /// A panic within a look leaves at worst one version out.
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left_after(versions: &[&[u64]]) -> Vec<u64> {
+        let mut seen = Seen::default();
+        for ids in versions {
+            let named = ids.iter().map(|id| TaskId::new(*id).unwrap()).collect();
+            seen.version(named, Left { at: Instant::now(), map_mtime_ns: 0 });
+        }
+        seen.left.keys().map(|id| id.get()).collect()
+    }
+
+    #[test]
+    fn c08_what_left_the_map_for_a_moment_was_deleted() {
+        assert_eq!(left_after(&[&[0, 1, 2], &[0, 2]]), [1]);
+        assert_eq!(left_after(&[&[0, 1, 2], &[0, 2], &[0, 1, 2]]), [1]);
+        assert_eq!(left_after(&[&[0, 1, 2], &[]]), [0, 1, 2]);
+        assert_eq!(left_after(&[&[0], &[0, 1]]), [0; 0]);
+    }
+
+    #[test]
+    fn c08_a_version_that_was_written_late_deletes_nothing() {
+        // 10 is deleted and 12 comes; then a thread writes the map of before: as long, and whole JSON.
+        assert_eq!(left_after(&[&[10, 11], &[11, 12], &[10, 11]]), [10]);
+        // The next one deletes again.
+        assert_eq!(left_after(&[&[10, 11], &[11, 12], &[10, 11], &[11, 12], &[12]]), [10, 11]);
     }
 }

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use crate::beside::{Beside, PATIENCE, read_tasks};
 
 /// What the daemon says when the map names its tasks, when it knows that Label Studio holds them, and when an id has
-/// left the map.
+/// left the map; that there is none.
 const LISTED: &str = "named by Label Studio's map";
 const SEEN: &str = "in Label Studio's memory";
 const LEFT: &str = "left Label Studio's map";
+const GONE: &str = "Label Studio's map is gone";
 
 /// `source.json` as Label Studio writes it when it has listed these.
 pub fn list(beside: &Beside, ids: impl IntoIterator<Item = u64>) {
@@ -166,6 +167,46 @@ pub fn c08_a_delete_is_kept_though_the_map_names_it_again() {
     beside.sync();
     save(&beside, without(&[1, 2]));
     beside.until_ids(&[0, 2]);
+}
+
+/// What a Label Studio that is gone had listed says nothing of the next one, which made its map anew: what that has not
+/// listed is lost from `tasks.json`, not deleted, and its imports do not take our tasks' place.
+pub fn c08_c09_a_map_that_is_made_anew_has_listed_nothing() {
+    let mut beside = Beside::played();
+    for key in ["a.png", "b.png", "c.png"] {
+        beside.put(key);
+    }
+    beside.start_local();
+    let tasks = beside.until_ids(&[0, 1, 2]);
+    list(&beside, [0, 1, 2]);
+    beside.until_said(SEEN, 1);
+    let gone = beside.log().matches(GONE).count();
+    // One is hidden, Label Studio starts without its map, and the task comes back unseen.
+    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", ".*[ac].png"]);
+    assert!(well, "{said}");
+    beside.until_ids(&[0, 2]);
+    std::fs::remove_file(beside.project().join("source.json")).unwrap();
+    beside.until_said(GONE, gone + 1);
+    list(&beside, [0, 2]);
+    beside.until_said(SEEN, 2);
+    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", ".*"]);
+    assert!(well, "{said}");
+    assert_eq!(beside.until_ids(&[0, 1, 2]), tasks);
+    // The user deletes another.
+    list(&beside, [0]);
+    save(&beside, tasks.clone().into_iter().filter(|(id, _)| *id == 0));
+    beside.until_ids(&[0, 1]);
+    // All is lost, and the next Label Studio imports before it has listed what came back.
+    list(&beside, [0, 1]);
+    beside.until_said(SEEN, 3);
+    std::fs::remove_file(beside.project().join("source.json")).unwrap();
+    beside.write("tasks.json", "{}");
+    beside.until_ids(&[0, 1]);
+    list(&beside, [0]);
+    save(&beside, [task(0, "http://localhost/import.png")]);
+    let there = beside.until_ids(&[0, 1, 3]);
+    assert_eq!(there[&0]["data"]["image"], "http://localhost/import.png");
+    assert_eq!((&there[&1], &there[&3]["data"]), (&tasks[&1], &tasks[&0]["data"]));
 }
 
 /// An import under the id of a task that Label Studio had not seen keeps it; ours moves.

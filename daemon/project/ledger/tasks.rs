@@ -12,6 +12,10 @@ use crate::sync::near::{KnownTask, TaskState};
 /// Older data hashes kept of a task: Label Studio writes back at most what it listed last, and a person may go back a few versions.
 const OLDER_MAX: i64 = 16;
 
+/// Shown tasks that Label Studio was not seen to hold: ours by their index, imports one by one, as they are few.
+const UNSEEN: &str = "SELECT id FROM tasks WHERE seen = 0 AND state = 0
+                      UNION ALL SELECT id FROM tasks WHERE seen = 0 AND state = 3";
+
 /// How many tasks there are of each sort.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TaskCounts {
@@ -103,15 +107,19 @@ impl Ledger {
         self.ids("SELECT id FROM tasks WHERE state IN (0, 3) ORDER BY id")
     }
 
-    /// Ids of ours that Label Studio was not seen to hold, ascending.
+    /// Ids of tasks that Label Studio was not seen to hold, ascending.
     pub fn unseen_ids(&self) -> Result<Vec<TaskId>, LedgerError> {
-        self.ids("SELECT id FROM tasks WHERE seen = 0 AND state = 0 ORDER BY id")
+        self.ids(&format!("{UNSEEN} ORDER BY id"))
     }
 
     /// Whether there are any such.
     pub fn has_unseen(&self) -> Result<bool, LedgerError> {
-        let unseen = "SELECT count(*) FROM (SELECT 1 FROM tasks WHERE seen = 0 AND state = 0 LIMIT 1)";
-        Ok(self.count(unseen)? > 0)
+        Ok(self.count(&format!("SELECT count(*) FROM ({UNSEEN} LIMIT 1)"))? > 0)
+    }
+
+    /// Label Studio's map is gone: whoever makes it anew has listed nothing yet.
+    pub fn forget_seen(&self) -> Result<(), LedgerError> {
+        self.transact(|tx| tx.execute("UPDATE tasks SET seen = 0 WHERE seen = 1 AND state IN (0, 3)", []).map(|_| ()))
     }
 
     /// Records that Label Studio holds these in its memory.
@@ -330,9 +338,12 @@ fn reserve_one(tx: &Transaction, origin: i64, action: &TaskAction) -> rusqlite::
             tx.prepare_cached("UPDATE tasks SET state = 1, settled = 0, gone = 0 WHERE id = ?1 AND state = 0")?
                 .execute([sql_id(*id)])?;
         }
+        // Label Studio that was started meanwhile has not listed it.
         TaskAction::Show { id, .. } => {
-            tx.prepare_cached("UPDATE tasks SET state = 0, settled = 0, gone = 0 WHERE id = ?1 AND state = 1")?
-                .execute([sql_id(*id)])?;
+            tx.prepare_cached(
+                "UPDATE tasks SET state = 0, settled = 0, gone = 0, seen = 0 WHERE id = ?1 AND state = 1",
+            )?
+            .execute([sql_id(*id)])?;
         }
         TaskAction::Gone { id, .. } => {
             tx.prepare_cached("UPDATE tasks SET gone = 1 WHERE id = ?1")?.execute([sql_id(*id)])?;

@@ -106,6 +106,7 @@ impl TasksRoad {
 
     /// Looks at `tasks.json` and `source.json`, and records what they mean. Blocks.
     pub fn look(&mut self) -> Result<(), CycleError> {
+        self.seen.look_for_map(&self.shared)?;
         let mut rescued = self.look_displaced()?;
         if !self.started {
             rescued.extend(self.look_at_start()?);

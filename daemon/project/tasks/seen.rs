@@ -18,6 +18,8 @@ pub struct Seen {
     source_print: Option<Fingerprint>,
     /// Ids, ascending, that stood in the map while `tasks.json` held ours, and since when that is known.
     listed: Option<(Vec<TaskId>, Instant)>,
+    /// There was no map when it was last looked at.
+    no_map: bool,
 }
 
 impl Seen {
@@ -50,7 +52,17 @@ impl Seen {
 
     /// Label Studio wrote `tasks.json`: what the map says is learnt anew.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { no_map: self.no_map, ..Self::default() };
+    }
+
+    /// Where the map has gone, what Label Studio had listed says nothing of the one that makes it anew.
+    pub fn look_for_map(&mut self, shared: &Shared) -> Result<(), CycleError> {
+        let no_map = shared.near.source_print()?.is_none();
+        if shared.map_eye.take_gone() || (no_map && !self.no_map) {
+            shared.ledger.forget_seen()?;
+        }
+        self.no_map = no_map;
+        Ok(())
     }
 
     fn listed_now(&mut self, shared: &Shared) -> Result<Option<Vec<TaskId>>, CycleError> {
