@@ -132,6 +132,10 @@ fn c12_c13_urls_that_label_studio_cannot_resolve_are_refused() {
         "gs://b",
         "gs://b/",
         "s3://b!/k",
+        "s3://u:p@b/k",
+        "s3://arn:aws:s3:us-east-1:1:accesspoint:a/k",
+        "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/a/k",
+        "s3://arn:aws:s3:us-east-1:123456789012:bucket:a/k",
         "s3://b?x/k",
         "s3://b#x/k",
         "s3://[b/k",
@@ -162,6 +166,7 @@ fn c12_c13_urls_that_label_studio_cannot_resolve_are_refused() {
     let fetched = [
         "s3://b/k",
         "gs://my.bucket_1/a//b",
+        "s3://arn:aws:s3:us-east-1:123456789012:accesspoint:a/k",
         "s3://B-1/ %+#&;'\"é/../x/",
         "s3://b/a/\u{1}",
         "S3://",

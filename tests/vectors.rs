@@ -12,6 +12,8 @@ mod cases;
 mod expect;
 #[path = "vectors/local.rs"]
 mod local;
+#[path = "vectors/pair.rs"]
+mod pair;
 #[path = "vectors/rules.rs"]
 mod rules;
 #[path = "vectors/source.rs"]
@@ -51,6 +53,7 @@ fn documented() {
         .iter()
         .map(|rule| rule.name)
         .chain(expect::SOURCE_RULES)
+        .chain(expect::REFUSALS.map(|(name, _)| name))
         .chain(target::TARGET_RULES)
         .chain(local::LOCAL_RULES)
         .collect();

@@ -103,7 +103,7 @@ fn setting(option: &str, name: &str, value: &Value, known: &'static [Key], findi
         return None;
     };
     match (key.kind, value) {
-        (_, Value::Null) => None,
+        (Kind::Text, Value::Null) => None,
         (Kind::Text, Value::String(text)) => {
             if key.name == "data_key" && text.ends_with('-') {
                 let message = format!("`{}` ends in `-`: a shell takes `$value` out of double quotes", printable(text));

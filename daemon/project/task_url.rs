@@ -9,6 +9,12 @@ use super::rejected::{Rejected, UNRESOLVABLE_URL, named};
 /// S3 clients (botocore, which Label Studio signs with) take bucket names up to this length.
 const MAX_S3_BUCKET_BYTES: usize = 255;
 
+/// Of an AWS account's number.
+const ACCOUNT_DIGITS: usize = 12;
+
+/// As long as botocore takes the name of an access point.
+const ACCESS_POINT_BYTES_MAX: usize = 63;
+
 /// GCS allows 63 bytes, and up to this many in names with dots.
 const MAX_GS_BUCKET_BYTES: usize = 222;
 
@@ -46,7 +52,23 @@ pub fn check_url(url: &str) -> Result<(), Rejected> {
 }
 
 fn is_s3_bucket(bucket: &str) -> bool {
-    bucket.len() <= MAX_S3_BUCKET_BYTES && bucket.bytes().all(is_bucket_byte)
+    bucket.len() <= MAX_S3_BUCKET_BYTES && bucket.bytes().all(is_bucket_byte) || is_access_point(bucket)
+}
+
+/// `arn:aws:s3:REGION:ACCOUNT:accesspoint:NAME`, which botocore takes for a bucket. Its other form has a `/`, where the
+/// key begins for Label Studio.
+fn is_access_point(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.split(':').collect();
+    let ["arn", partition, "s3" | "s3-object-lambda", region, account, "accesspoint", name] = parts[..] else {
+        return false;
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    partition.starts_with("aws")
+        && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && account.len() == ACCOUNT_DIGITS
+        && account.bytes().all(|byte| byte.is_ascii_digit())
+        && (1..=ACCESS_POINT_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(is_name)
 }
 
 fn is_gs_bucket(bucket: &str) -> bool {

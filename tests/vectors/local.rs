@@ -3,18 +3,17 @@
 //! change anything for the others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::cases::{self, Case};
+use crate::pair::{self, Pair, recorded_thing, task_of, thing, until_pushed};
 use crate::rules::{loose, same};
-use crate::source::{each, rig};
-use crate::support::label_studio::{Installed, LabelStudio, Zygote};
-use crate::support::rig::{Rig, find_code, until};
+use crate::source::each;
+use crate::support::label_studio::{Installed, Zygote};
+use crate::support::rig::find_code;
 use crate::support::{ACCESS_KEY, SECRET_KEY};
 use crate::tally::Tally;
-use crate::target::{recorded_thing, thing};
 
 /// What leaves `tasks.json` while Label Studio still lists it was lost, not deleted: Label Studio shows what is in the
 /// file, whoever wrote it.
@@ -32,9 +31,6 @@ const USED: u64 = 1000;
 /// The id that it has.
 const OURS: u64 = USED + 1;
 
-/// Until all is as expected.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 type Tasks = BTreeMap<u64, Value>;
 
 /// Every local case, with a target and with both sides.
@@ -43,19 +39,14 @@ pub fn run(installed: &Installed) {
         .zygote(&[("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned())]);
     for (group, mirrored) in [("local-target", false), ("local-both", true)] {
         let tally = Tally::default();
-        each(&cases::of("local", "local"), |case| Story::new(case, &zygote, &tally, mirrored).tell());
+        each(&cases::of("local", "local"), |case| pair::tell(&mut Story::new(case, &zygote, &tally, mirrored)));
         tally.end(group);
     }
 }
 
 struct Story<'a> {
-    case: &'a Case,
-    zygote: &'a Zygote,
-    tally: &'a Tally,
-    rig: Rig,
+    pair: Pair<'a>,
     mirrored: bool,
-    runs: Option<LabelStudio>,
-    under: BTreeSet<&'static str>,
     /// Ids that imports were given when it was recorded, and are given here.
     imported: BTreeMap<u64, u64>,
     /// Tasks that somebody wrote out of `tasks.json`.
@@ -66,11 +57,8 @@ struct Story<'a> {
 
 impl<'a> Story<'a> {
     fn new(case: &'a Case, zygote: &'a Zygote, tally: &'a Tally, mirrored: bool) -> Self {
-        let rig = rig();
-        let project = rig.project("cats", case.config());
-        let config = labelsync::init::directory::config_json();
-        std::fs::write(project.join("config.json"), config).expect("written");
-        std::fs::write(project.join("tasks.json"), case.0["tasks"].to_string()).expect("written");
+        let pair = Pair::new(case, zygote, tally, &case.0["tasks"]);
+        let rig = &pair.rig;
         let all = rig.local_project("cats", ".*");
         let (head, rest) = all.split_once("[projects.cats.source]").expect("a source");
         let (_, target) = rest.split_once("[projects.cats.target]").expect("a target");
@@ -78,165 +66,21 @@ impl<'a> Story<'a> {
             rig.settings(&all);
             rig.put("ours.png", "a picture");
             let used = json!({"id": USED, "data": {"image": "gone"}, "completions": []});
-            std::fs::write(project.join(format!("completions/{USED}.json")), used.to_string()).expect("written");
+            std::fs::write(rig.path(&format!("cats/completions/{USED}.json")), used.to_string()).expect("written");
         } else {
             rig.settings(&format!("{head}[projects.cats.target]{target}"));
         }
-        let under = BTreeSet::new();
-        let (imported, lost, pushed) = (BTreeMap::new(), Tasks::new(), BTreeMap::new());
-        Self { case, zygote, tally, rig, mirrored, runs: None, under, imported, lost, pushed }
-    }
-
-    fn tell(mut self) {
-        let mut snapshots = self.case.0["expected"].as_array().expect("snapshots").iter();
-        for step in self.case.steps() {
-            let op = step["op"].as_str().expect("an op");
-            match op {
-                "wfile" => self.write(step),
-                "start" | "restart" => {
-                    if self.runs.take().is_some() {
-                        self.rig.stop();
-                    }
-                    self.rig.start();
-                    self.rig.sync();
-                    self.runs = Some(self.zygote.start(&self.rig.path("cats")));
-                }
-                "http" => self.http(step, snapshots.next().expect("a response")),
-                "list" => {}
-                other => panic!("{}: unknown step {other}", self.case.id()),
-            }
-            if matches!(op, "start" | "restart" | "list") {
-                self.compare(op, snapshots.next().expect("a snapshot"));
-            }
-        }
-        assert!(snapshots.next().is_none(), "{}: a snapshot more", self.case.id());
-        self.tally.add(self.case, &self.under);
-    }
-
-    /// Written in place, by somebody who does not know of our task.
-    fn write(&mut self, step: &Value) {
-        let (name, text) = (step["name"].as_str().expect("a name"), self.case.text(step));
-        let path = self.rig.path("cats").join(name);
-        // Before the start nobody has listed anything.
-        if name == "tasks.json" && self.runs.is_some() {
-            let before = tasks(&std::fs::read(&path).expect("read")).expect("whole");
-            let stays = tasks(text.as_bytes()).expect("tasks");
-            self.lost.extend(before.into_iter().filter(|(id, _)| !stays.contains_key(id)));
-            self.lost.retain(|id, _| !stays.contains_key(id));
-            // Ours is held against what stands there at every look.
-            self.lost.remove(&OURS);
-            if self.mirrored || !self.lost.is_empty() {
-                self.under.insert(COMES_BACK);
-            }
-        }
-        std::fs::write(path, text).expect("written");
-    }
-
-    fn http(&mut self, step: &Value, recorded: &Value) {
-        let (method, path) = (step["method"].as_str().expect("a method"), step["path"].as_str().expect("a path"));
-        let body = Some(&step["body"]).filter(|body| !body.is_null());
-        let answer = self.runs.as_ref().expect("it runs").call(method, path, body);
-        let mut said = answer.body.clone();
-        let mut wanted = recorded["response"].clone();
-        for answer in [&mut said, &mut wanted[1]] {
-            if let Some(answer) = answer.as_object_mut() {
-                answer.remove("duration");
-            }
-        }
-        let ids = |body: &Value| -> Vec<u64> {
-            let ids = body["new_task_ids"].as_array().into_iter().flatten();
-            ids.filter_map(Value::as_u64).collect()
-        };
-        if wanted[1]["new_task_ids"].is_array() && self.mirrored {
-            let (theirs, here) = (ids(&wanted[1]), ids(&said));
-            // Above ours, in the same order.
-            let above: Vec<u64> = (OURS + 1..).take(theirs.len()).collect();
-            if here == above {
-                self.under.insert(ABOVE_OURS);
-                wanted[1]["new_task_ids"] = json!(here);
-            }
-            self.imported.extend(theirs.into_iter().zip(here));
-        }
-        let id = path.split('/').nth(3).and_then(|id| id.parse().ok());
-        if wanted[0] == 500 && id.is_some_and(|id| self.lost.contains_key(&id)) {
-            // It is there.
-            (wanted[0], said) = (json!(if method == "DELETE" { 204 } else { 200 }), Value::Null);
-            if let Some(id) = id.filter(|_| method == "DELETE") {
-                self.lost.remove(&id);
-            }
-        } else if wanted[0] == 500 {
-            // 0.8.2 tells more of an error than 0.8.2.post0.
-            said = Value::Null;
-        }
-        if wanted[0] != answer.status || (wanted[0] != 500 && !said.is_null() && wanted[1] != said) {
-            self.tally.differs(format!("{}: {method} {path}: expected {wanted}, {answer:?}", self.case.id()));
-        }
-        if answer.status == 201 && path.contains("/completions") {
-            self.until_pushed(id.expect("an id"));
-        }
-    }
-
-    fn until_pushed(&mut self, id: u64) {
-        let (rig, file) = (&self.rig, self.rig.path(&format!("cats/completions/{id}.json")));
-        let saved = std::fs::read(&file).expect("saved");
-        until("the push", PATIENCE, || {
-            (std::fs::read(rig.path(&format!("out/done/{id}"))).ok()? == saved).then_some(())
-        });
-    }
-
-    fn compare(&mut self, op: &str, snapshot: &Value) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            // Twice: what is right must stay so.
-            let wrong = (0..2).find_map(|_| {
-                self.rig.sync();
-                self.wrong(snapshot)
-            });
-            let Some(text) = wrong else { break };
-            if Instant::now() > end {
-                let status = self.rig.lsctl(&["status", "cats"]).out;
-                self.tally.differs(format!("{} after {op}: {text}\n{status}", self.case.id()));
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        self.tally.compared(snapshot["tasks"].as_object().map_or(0, serde_json::Map::len) + self.pushed.len() + 1);
-    }
-
-    /// What differs, at this moment.
-    fn wrong(&mut self, snapshot: &Value) -> Option<String> {
-        let server = self.runs.as_ref().expect("it runs");
-        let answer = server.call("GET", "/api/tasks?page_size=1000", None);
-        let mut listed = snapshot["api_tasks"].clone();
-        if listed[0] == 200 {
-            let mut ids: BTreeSet<u64> = self.ids(&listed[1]).into_iter().map(|id| self.here(id)).collect();
-            ids.extend(self.mirrored.then_some(OURS));
-            ids.extend(self.lost.keys());
-            // An infinity, as Label Studio writes it.
-            let body = match &answer.body {
-                Value::String(text) => {
-                    let text = text.replace("Infinity", "null").replace("Inf", "null");
-                    loose(text.as_bytes()).unwrap_or_default()
-                }
-                body => body.clone(),
-            };
-            let here = body.as_array().into_iter().flatten().filter_map(|task| task["id"].as_u64());
-            let here: BTreeSet<u64> = here.collect();
-            if answer.status != 200 || here != ids {
-                return Some(format!("listed: expected {ids:?}, there is {} {here:?}", answer.status));
-            }
-        } else {
-            // Who is named may be another; that it cannot be listed is the same.
-            listed[1].take();
-            if listed[0] != answer.status {
-                return Some(format!("listed: expected {listed}, {answer:?}"));
-            }
-        }
-        self.wrong_tasks(snapshot).or_else(|| self.wrong_bodies(snapshot)).or_else(|| self.wrong_completions(snapshot))
+        Self { pair, mirrored, imported: BTreeMap::new(), lost: Tasks::new(), pushed: BTreeMap::new() }
     }
 
     fn ids(&self, list: &Value) -> Vec<u64> {
         list.as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
+    }
+
+    /// The completions of a directory by id.
+    fn things(&self, dir: &str, suffix: &str) -> BTreeMap<u64, Value> {
+        let files = self.pair.files(dir, suffix).into_iter();
+        files.filter_map(|(name, body)| Some((name.strip_suffix(suffix)?.parse().ok()?, body))).collect()
     }
 
     fn here(&self, id: u64) -> u64 {
@@ -246,11 +90,11 @@ impl<'a> Story<'a> {
     /// In `tasks.json`.
     fn wrong_tasks(&self, snapshot: &Value) -> Option<String> {
         let text = snapshot["tasks_json"].as_str().expect("a text");
-        let there = std::fs::read(self.rig.path("cats/tasks.json")).expect("read");
+        let there = std::fs::read(self.pair.rig.path("cats/tasks.json")).expect("read");
         let Some(recorded) = tasks(text.as_bytes()) else {
             // What Label Studio itself cannot read any more is left alone, and said.
             let infinite = tasks(&there).is_none() && String::from_utf8_lossy(&there).contains("Infinity");
-            let status = self.rig.status();
+            let status = self.pair.rig.status();
             let said = find_code(&status, "tasks_invalid").is_some();
             return (!infinite || !said).then(|| format!("{status:#}; {}", String::from_utf8_lossy(&there)));
         };
@@ -277,7 +121,7 @@ impl<'a> Story<'a> {
 
     /// What Label Studio answers for each task.
     fn wrong_bodies(&self, snapshot: &Value) -> Option<String> {
-        let server = self.runs.as_ref().expect("it runs");
+        let server = self.pair.server();
         // Where it cannot read its own file, what it answers is left over in its memory.
         tasks(snapshot["tasks_json"].as_str().expect("a text").as_bytes())?;
         for (id, task) in snapshot["tasks"].as_object().into_iter().flatten() {
@@ -306,7 +150,7 @@ impl<'a> Story<'a> {
             renumber(&mut body, id);
             wanted.insert(id, body);
         }
-        let mut here = things(&self.rig, "cats/completions", ".json");
+        let mut here = self.things("cats/completions", ".json");
         if self.mirrored {
             here.remove(&USED);
         }
@@ -321,15 +165,15 @@ impl<'a> Story<'a> {
     /// The target has every completion of a task's own data, also of tasks and files that are gone (`on_deleted` is
     /// "keep"), and nothing else.
     fn wrong_target(&mut self, here: &BTreeMap<u64, Value>) -> Option<String> {
-        let tasks = tasks(&std::fs::read(self.rig.path("cats/tasks.json")).expect("read")).unwrap_or_default();
+        let tasks = tasks(&std::fs::read(self.pair.rig.path("cats/tasks.json")).expect("read")).unwrap_or_default();
         for (id, body) in here {
             match tasks.get(id) {
                 Some(task) if task["data"] == body["data"] => {
                     self.pushed.insert(*id, body.clone());
                 }
                 Some(_) => {
-                    self.under.insert(OTHER_DATA);
-                    let conflicts = self.rig.list("conflict");
+                    self.pair.under.insert(OTHER_DATA);
+                    let conflicts = self.pair.rig.list("conflict");
                     if !conflicts.iter().any(|item| item["id"] == *id) {
                         return Some(format!("completion {id} is no conflict: {conflicts:?}"));
                     }
@@ -337,8 +181,115 @@ impl<'a> Story<'a> {
                 None => {}
             }
         }
-        let there = things(&self.rig, "out/done", "");
+        let there = self.things("out/done", "");
         (there != self.pushed).then(|| format!("in the target: expected {:?}, there is {there:?}", self.pushed))
+    }
+}
+
+impl<'a> pair::Story<'a> for Story<'a> {
+    fn pair(&mut self) -> &mut Pair<'a> {
+        &mut self.pair
+    }
+
+    /// Written in place, by somebody who does not know of our task.
+    fn write(&mut self, name: &str, text: &str) {
+        let path = self.pair.rig.path("cats").join(name);
+        // Before the start nobody has listed anything.
+        if name == "tasks.json" && self.pair.is_running() {
+            let before = tasks(&std::fs::read(&path).expect("read")).expect("whole");
+            let stays = tasks(text.as_bytes()).expect("tasks");
+            self.lost.extend(before.into_iter().filter(|(id, _)| !stays.contains_key(id)));
+            self.lost.retain(|id, _| !stays.contains_key(id));
+            // Ours is held against what stands there at every look.
+            self.lost.remove(&OURS);
+            if self.mirrored || !self.lost.is_empty() {
+                self.pair.under.insert(COMES_BACK);
+            }
+        }
+        std::fs::write(path, text).expect("written");
+    }
+
+    fn http(&mut self, step: &'a Value, recorded: &Value) {
+        let (method, path, answer) = self.pair.ask(step);
+        let mut said = answer.body.clone();
+        let mut wanted = recorded["response"].clone();
+        for answer in [&mut said, &mut wanted[1]] {
+            if let Some(answer) = answer.as_object_mut() {
+                answer.remove("duration");
+            }
+        }
+        let ids = |body: &Value| -> Vec<u64> {
+            let ids = body["new_task_ids"].as_array().into_iter().flatten();
+            ids.filter_map(Value::as_u64).collect()
+        };
+        if wanted[1]["new_task_ids"].is_array() && self.mirrored {
+            let (theirs, here) = (ids(&wanted[1]), ids(&said));
+            // Above ours, in the same order.
+            let above: Vec<u64> = (OURS + 1..).take(theirs.len()).collect();
+            if here == above {
+                self.pair.under.insert(ABOVE_OURS);
+                wanted[1]["new_task_ids"] = json!(here);
+            }
+            self.imported.extend(theirs.into_iter().zip(here));
+        }
+        let id = task_of(path);
+        if wanted[0] == 500 && id.is_some_and(|id| self.lost.contains_key(&id)) {
+            // It is there.
+            (wanted[0], said) = (json!(if method == "DELETE" { 204 } else { 200 }), Value::Null);
+            if let Some(id) = id.filter(|_| method == "DELETE") {
+                self.lost.remove(&id);
+            }
+        } else if wanted[0] == 500 {
+            // 0.8.2 tells more of an error than 0.8.2.post0.
+            said = Value::Null;
+        }
+        if wanted[0] != answer.status || (wanted[0] != 500 && !said.is_null() && wanted[1] != said) {
+            self.pair.differs(&format!("{method} {path}: expected {wanted}, {answer:?}"));
+        }
+        if answer.status == 201 && path.contains("/completions") {
+            let id = id.expect("an id");
+            let saved = || std::fs::read(self.pair.rig.path(&format!("cats/completions/{id}.json"))).expect("saved");
+            until_pushed(|| {
+                std::fs::read(self.pair.rig.path(&format!("out/done/{id}"))).is_ok_and(|there| there == saved())
+            });
+        }
+    }
+
+    fn wrong(&mut self, snapshot: &Value) -> Option<String> {
+        let server = self.pair.server();
+        let answer = server.call("GET", "/api/tasks?page_size=1000", None);
+        let mut listed = snapshot["api_tasks"].clone();
+        if listed[0] == 200 {
+            let mut ids: BTreeSet<u64> = self.ids(&listed[1]).into_iter().map(|id| self.here(id)).collect();
+            ids.extend(self.mirrored.then_some(OURS));
+            ids.extend(self.lost.keys());
+            // An infinity, as Label Studio writes it.
+            let body = match &answer.body {
+                Value::String(text) => {
+                    let text = text.replace("Infinity", "null").replace("Inf", "null");
+                    loose(text.as_bytes()).unwrap_or_default()
+                }
+                body => body.clone(),
+            };
+            let here = body.as_array().into_iter().flatten().filter_map(|task| task["id"].as_u64());
+            let here: BTreeSet<u64> = here.collect();
+            if answer.status != 200 || here != ids {
+                return Some(format!("listed: expected {ids:?}, there is {} {here:?}", answer.status));
+            }
+        } else {
+            // Who is named may be another; that it cannot be listed is the same.
+            listed[1].take();
+            if listed[0] != answer.status {
+                return Some(format!("listed: expected {listed}, {answer:?}"));
+            }
+        }
+        let wrong = self.wrong_tasks(snapshot);
+        let wrong = wrong.or_else(|| self.wrong_bodies(snapshot)).or_else(|| self.wrong_completions(snapshot));
+        if wrong.is_none() {
+            let tasks = snapshot["tasks"].as_object().map_or(0, serde_json::Map::len);
+            self.pair.tally.compared(tasks + self.pushed.len() + 1);
+        }
+        wrong
     }
 }
 
@@ -358,14 +309,4 @@ fn tasks(bytes: &[u8]) -> Option<Tasks> {
     // Beyond a double, which Label Studio reads as an infinity.
     let text = String::from_utf8_lossy(bytes).replace("1e400", "\"1e400\"");
     loose(text.as_bytes())?.as_object()?.iter().map(|(id, task)| Some((id.parse().ok()?, task.clone()))).collect()
-}
-
-fn things(rig: &Rig, dir: &str, suffix: &str) -> BTreeMap<u64, Value> {
-    let Ok(entries) = std::fs::read_dir(rig.path(dir)) else { return BTreeMap::new() };
-    let of = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().ok()?;
-        let id = name.strip_suffix(suffix)?.parse().ok()?;
-        Some((id, thing(&std::fs::read(entry.path()).ok()?)))
-    };
-    entries.filter_map(|entry| of(entry.expect("read"))).collect()
 }

@@ -33,8 +33,9 @@ pub struct Rule {
 }
 
 /// Every difference of one task.
-pub const TASK_RULES: [Rule; 6] = [
+pub const TASK_RULES: [Rule; 7] = [
     Rule { name: "c10_a_blob_task_fits_the_label_config", applies: lacks_a_key_of_the_config, turns: refused },
+    Rule { name: "c11_nesting_that_label_studio_cannot_copy", applies: is_nested_too_deep, turns: refused },
     Rule { name: "c11_numbers_that_cannot_be_read_back", applies: holds_a_bad_number, turns: refused },
     Rule { name: "c11_lone_surrogates", applies: holds_a_lone_surrogate, turns: refused },
     Rule { name: "c13_urls_that_resolve_to_something_else", applies: cannot_be_resolved, turns: refused },
@@ -83,20 +84,42 @@ fn is_known_field(key: &str) -> bool {
 
 fn lacks_a_key_of_the_config(input: &Input) -> bool {
     let MadeFrom::Blob { data_key, .. } = &input.made_from else { return false };
-    let keys: Vec<_> = regex(r#"value="\$([^"]+)""#).captures_iter(&input.config).map(|c| c[1].to_owned()).collect();
+    let config = regex("(?s)<!--.*?-->").replace_all(&input.config, "");
+    let keys: Vec<_> = regex(r#"value="\$([^"]+)""#).captures_iter(&config).map(|c| c[1].to_owned()).collect();
     let data_key = if data_key.is_empty() { keys.first() } else { Some(data_key) };
     keys.iter().any(|key| Some(key) != data_key)
 }
 
+/// Botocore's and Google's names of buckets, and keys that arrive as they are.
 fn cannot_be_resolved(input: &Input) -> bool {
-    let is_bad = regex(r"^(s3|gs)://[^/]*(/?$|//|.*[?\t\r\n])");
+    let is_cut = regex(r"^(s3|gs)://[^/]*(/?$|//|.*[?\t\r\n])");
+    let is_s3 =
+        regex(r"^s3://([a-zA-Z0-9._-]{1,255}|arn:aws[^/]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint:[a-zA-Z0-9.-]+)/");
+    let is_gs = regex(r"^gs://[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?/");
+    let is_nowhere = |url: &str| {
+        (url.starts_with("s3://") && !is_s3.is_match(url)) || (url.starts_with("gs://") && !is_gs.is_match(url))
+    };
+    let is_bad = |url: &str| is_cut.is_match(url) || is_nowhere(url);
     match &input.made_from {
-        MadeFrom::Blob { url, .. } => is_bad.is_match(url),
+        MadeFrom::Blob { url, .. } => is_bad(url),
         MadeFrom::Json { body } => {
             let Some(task) = loose(body) else { return false };
             let data = task.get("data").unwrap_or(&task);
-            data.as_object().is_some_and(|data| data.values().filter_map(Value::as_str).any(|url| is_bad.is_match(url)))
+            data.as_object().is_some_and(|data| data.values().filter_map(Value::as_str).any(is_bad))
         }
+    }
+}
+
+/// It fails from some 480 levels on; all beyond 400 are left out.
+fn is_nested_too_deep(input: &Input) -> bool {
+    json_text(input).and_then(|text| loose(text.as_bytes())).is_some_and(|task| depth(&task) > 400)
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 
@@ -113,6 +136,11 @@ fn holds_a_bad_number(input: &Input) -> bool {
 }
 
 fn holds_a_lone_surrogate(input: &Input) -> bool {
+    if let MadeFrom::Json { body } = &input.made_from
+        && body.windows(2).any(|pair| pair[0] == 0xed && pair[1] >= 0xa0)
+    {
+        return true;
+    }
     let Some(text) = json_text(input) else { return false };
     let text = text.replace(r"\\", "");
     let without_pairs = regex(r"(?i)\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}").replace_all(&text, "");
