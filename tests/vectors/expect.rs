@@ -34,8 +34,11 @@ const LEDGER: &str = "c05_ids_outlive_source_json";
 /// Rules of a source besides those of one task.
 pub const SOURCE_RULES: [&str; 9] = [QUARANTINED, NO_KEY, MARKER, CLOSE_UP, KEPT, STAYS, OWN_LOOK, SLASHES, LEDGER];
 
-/// Parameters that `labelsyncd init` refuses and Label Studio takes.
-pub const REFUSALS: [(&str, fn(&Value) -> bool); 2] = [
+/// A rule, and the parameters that `labelsyncd init` refuses by it and Label Studio takes.
+type Refusal = (&'static str, fn(&Value) -> bool);
+
+/// All of them.
+pub const REFUSALS: [Refusal; 2] = [
     ("l55_a_parameter_of_another_type_is_refused", has_another_type),
     ("l58_a_character_by_its_name_is_refused", names_a_character),
 ];
