@@ -423,7 +423,7 @@ impl Shared {
         } else if name == TASKS {
             self.hint(|hints| hints.tasks = true);
         } else if name == SOURCE_MAP {
-            if matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_))) {
+            if matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_)) {
                 (self.on_map)();
             }
             self.hint(|hints| hints.map = true);
