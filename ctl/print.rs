@@ -5,12 +5,17 @@
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use labelsync::clock::UnixMillis;
 use labelsync::control::api::{Hold, Reason, State};
 pub use labelsync::names::json_line;
 use labelsync::names::printable;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+/// How often it is looked whether somebody still reads; a person does not notice, and a look costs a microsecond.
+const READER_EVERY: Duration = Duration::from_millis(200);
 
 /// `--color`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -89,6 +94,19 @@ impl Out {
     /// Shows what was printed so far.
     pub fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
+    }
+
+    /// Returns when nobody reads the pipe any more: without this, that is noticed by the next write only.
+    pub async fn reader_gone(&self) {
+        loop {
+            tokio::time::sleep(READER_EVERY).await;
+            let mut pipe = [PollFd::new(self.to.get_ref(), PollFlags::empty())];
+            // What cannot be asked has a reader.
+            let asked = rustix::event::poll(&mut pipe, Some(&Timespec::default()));
+            if asked.is_ok() && pipe[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                return;
+            }
+        }
     }
 
     /// `text` in the colour of its meaning.

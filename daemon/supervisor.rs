@@ -161,7 +161,7 @@ impl Supervisor {
             if let Err(NotOpened::Locked(what)) = first {
                 return Err(StartError::Locked(what));
             }
-            this.launch(project.name.clone(), host, running, first);
+            this.launch(&current, host, running, Some(first));
         }
         Ok(this)
     }
@@ -245,8 +245,7 @@ impl Supervisor {
             let running = self.projects().get(name).cloned();
             let Some(running) = running else {
                 let (host, running) = self.host(project, next);
-                // The one before may still hold its lock for a moment: opening is tried again.
-                self.launch(name.clone(), host, running, Err(NotOpened::Locked(project.path.display().to_string())));
+                self.launch(next, host, running, None);
                 started += 1;
                 continue;
             };
@@ -297,9 +296,9 @@ impl Supervisor {
         (host, running)
     }
 
-    fn launch(&self, name: ProjectName, host: Host, running: Running, first: Result<Opened, NotOpened>) {
-        self.publish(&name, &running);
-        self.projects().insert(name, running);
+    fn launch(&self, current: &Current, host: Host, running: Running, first: Option<Result<Opened, NotOpened>>) {
+        self.publish(&host.name, &running, current);
+        self.projects().insert(host.name.clone(), running);
         self.tasks.spawn(host.run(first));
     }
 
@@ -307,7 +306,7 @@ impl Supervisor {
         let before = running.in_force.borrow().clone();
         let force = self.in_force(name, &running.board, current, &before);
         running.in_force.send_replace(Arc::new(force));
-        self.publish(name, running);
+        self.publish(name, running, current);
     }
 
     /// Settings as the loops take them; a store whose settings did not change stays connected.
@@ -345,8 +344,8 @@ impl Supervisor {
         InForce { paused, source, target }
     }
 
-    /// What the settings say goes to the board at once.
-    fn publish(&self, name: &ProjectName, running: &Running) {
+    /// What the settings say goes to the board at once, before they are `self.settings`.
+    fn publish(&self, name: &ProjectName, running: &Running, current: &Current) {
         let now = self.clock.now();
         let force = running.in_force.borrow().clone();
         let source = force.source.as_ref().map(|side| {
@@ -356,7 +355,6 @@ impl Supervisor {
         let target = force.target.as_ref().map(|side| (side.store.root().to_owned(), side.settings.prefix.clone()));
         running.board.set_sides(now, source, target);
         running.board.set_paused(now, force.paused);
-        let current = self.current();
         let has = current.settings.projects.get(name).is_some_and(|project| project.label_studio_has_credentials);
         let cloud = force.source.as_ref().filter(|side| side.settings.has_cloud_urls());
         match cloud {

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
             startup::init_then_check_then_run,
             changes::l56_a_reload_takes_a_good_file_and_refuses_a_bad_one,
             changes::a_reload_starts_and_stops_projects,
+            changes::a_reload_takes_a_reminder_away_and_brings_it_back,
             changes::pause_lasts_over_a_restart,
             changes::l55_a_change_is_durable_when_it_is_acknowledged,
             changes::events_and_log_hold_each_thing_once_in_the_same_words,

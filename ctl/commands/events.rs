@@ -40,7 +40,12 @@ pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
     }
     let mut body = session.client.stream(&path, Patience::Quick).await?.into_body();
     let mut pending = Vec::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = session.out.reader_gone() => return Ok(Exit::Ok),
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| broken_off(&error))?;
         let Some(data) = frame.data_ref() else { continue };
         pending.extend_from_slice(data);

@@ -34,6 +34,11 @@ use crate::sync::repeats::Repeats;
 /// What is wrong with a project is looked at again this often: a mount that comes back, a lock that is released.
 const REOPEN: Duration = Duration::from_secs(5);
 
+/// A project that a reload moved or took out and another brings back may hold its lock until its loops have ended: as
+/// long is waited for it in silence, looking this often.
+const LOCK_PATIENCE: Duration = END_GRACE.saturating_add(Duration::from_secs(1));
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often a project that has nothing to do is looked at to be what it was.
 const IDENTITY_EVERY: Duration = Duration::from_secs(2);
 
@@ -115,9 +120,13 @@ impl<E: Into<CycleError>> From<E> for NotOpened {
 }
 
 impl Host {
-    /// Runs the project until its stop. `first`: what opening it once, before the daemon was ready, came to.
-    pub async fn run(self, first: Result<Opened, NotOpened>) {
-        let mut opening = first;
+    /// Runs the project until its stop. `first`: what opening it once, before the daemon was ready, came to; `None`: it
+    /// comes while the daemon runs.
+    pub async fn run(self, first: Option<Result<Opened, NotOpened>>) {
+        let mut opening = match first {
+            Some(opening) => opening,
+            None => self.open_patiently().await,
+        };
         let mut repeats = Repeats::default();
         loop {
             match opening {
@@ -143,6 +152,19 @@ impl Host {
                 () = self.repair.come() => {}
             }
             opening = self.open().await;
+        }
+    }
+
+    /// Opens the project, whose lock may still be held by what this daemon ran there.
+    async fn open_patiently(&self) -> Result<Opened, NotOpened> {
+        let began = Instant::now();
+        loop {
+            let opening = self.open().await;
+            let waits = matches!(opening, Err(NotOpened::Locked(_))) && began.elapsed() < LOCK_PATIENCE;
+            if !waits || self.stop.is_cancelled() {
+                return opening;
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
         }
     }
 

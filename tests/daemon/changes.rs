@@ -78,6 +78,33 @@ pub fn a_reload_starts_and_stops_projects() {
     rig.settings(&both);
     rig.ok(&["reload"]);
     until("the third task", PATIENCE, || (tasks_of(&rig.path("dogs")).len() == 3).then_some(()));
+    let events = rig.ok(&["events"]);
+    assert!(!events.contains("another daemon"), "it was this one's own lock at most: {events}");
+}
+
+/// What a reload says is said at once, not at the next change.
+pub fn a_reload_takes_a_reminder_away_and_brings_it_back() {
+    let mut rig = Rig::new();
+    rig.environment.push(("AWS_ACCESS_KEY_ID", "a-key".to_owned()));
+    rig.environment.push(("AWS_SECRET_ACCESS_KEY", "a-secret".to_owned()));
+    rig.project("cats", IMAGE_CONFIG);
+    let settings = |has: bool| {
+        format!(
+            "[projects.cats]\npath = \"{}\"\nlabel_studio_has_credentials = {has}\n[projects.cats.source]\n\
+             type = \"s3\"\nbucket = \"the-source\"\nendpoint = \"http://127.0.0.1:1\"\nallow_http = true\n",
+            rig.path("cats").display()
+        )
+    };
+    let [without, with] = [false, true].map(settings);
+    rig.settings(&without);
+    rig.start();
+    let reminds = |rig: &Rig| rig.ok(&["status"]).contains("label_studio_needs_credentials");
+    assert!(reminds(&rig));
+    for (settings, expected) in [(&with, false), (&without, true), (&with, false)] {
+        rig.settings(settings);
+        rig.ok(&["reload"]);
+        assert_eq!(reminds(&rig), expected);
+    }
 }
 
 pub fn pause_lasts_over_a_restart() {
