@@ -435,7 +435,7 @@ pub fn needs_credentials(name: &ProjectName, root: &str) -> Reason {
         ),
         hint: format!(
             "give Label Studio's service {give}, then set \
-             `label_studio_has_credentials = true` in [projects.{name}]"
+             `label_studio_has_credentials = true` in [projects.{name}] and run `lsctl reload`"
         ),
     }
 }
