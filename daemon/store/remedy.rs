@@ -137,7 +137,10 @@ fn way(detail: &str) -> Option<String> {
             "install the server's certificate authority on this machine (`update-ca-certificates`, or SSL_CERT_FILE in the \
              daemon's environment), or renew the server's certificate; it is never skipped"
         }
-        _ if detail.contains("cannot be resolved") => "correct the host of `endpoint`, or this machine's DNS",
+        _ if detail.contains("cannot be resolved") => {
+            "correct the host of `endpoint` (without it the provider's own is asked, whatever AWS_ENDPOINT_URL says), or \
+             this machine's DNS"
+        }
         _ if detail.contains("refused") => "start the server, or correct the host and port of `endpoint`",
         _ if detail.contains("in time") => {
             "the server accepts and says nothing, or packets are dropped: check firewall, proxy and the server"

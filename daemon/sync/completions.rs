@@ -129,7 +129,7 @@ pub struct Meaning {
 /// What is known of the task.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TaskFacts {
-    /// The id stands, or stood, for a task.
+    /// The id stands, or stood, for a task whose data are known.
     pub known: bool,
     /// It stands in `tasks.json` now with this data.
     pub present: Option<Sha256>,

@@ -171,6 +171,21 @@ fn refused_while_a_completion_waits(story: &mut Story) {
     story.rig.stop();
 }
 
+/// Before the source can be listed nothing is known of the ids that were taken over but their keys: a completion under
+/// one is no other task's.
+fn completions_wait_for_their_objects(story: &mut Story) {
+    let settings = story.rig.path("conf.d/cats.toml");
+    let reachable = std::fs::read_to_string(&settings).unwrap();
+    write(&settings, &reachable.replacen(&story.endpoint, "http://127.0.0.1:9", 1));
+    story.rig.start();
+    assert_ne!(story.rig.sync(), 0);
+    assert!(story.rig.path("cats/completions/2.json").exists(), "Label Studio's own copy");
+    assert_eq!(story.rig.status()["tasks"], 0);
+    assert_eq!(story.rig.list("conflict"), Vec::<Value>::new());
+    story.rig.stop();
+    write(&settings, &reachable);
+}
+
 /// By the route that this version has; 0.8 has both.
 fn import_by_hand(server: &LabelStudio, tasks: &Value) {
     let takes = |path| server.call("POST", path, Some(tasks)).status == 201;
@@ -208,6 +223,8 @@ pub fn there_and_back(given: (Installed, Arc<Server>)) {
     assert_eq!(config["source"], json!({"name": "Tasks", "type": "tasks-json", "path": "tasks.json"}));
     assert_eq!(config["target"], json!({"name": "Completions", "type": "completions-dir", "path": "completions"}));
     assert_eq!(story.adopt().code, 78, "there is nothing left to take over");
+
+    completions_wait_for_their_objects(&mut story);
 
     // The same ids with labelsync; labelling goes on, an import comes in, an object too.
     story.rig.start();

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::tasks::{facts, known_task, knows};
+use super::rows::facts;
+use super::tasks::{known_task, knows};
 use super::{Ledger, LedgerError, Reader};
 use crate::names::TaskId;
 use crate::sync::completions::TaskFacts;

@@ -5,7 +5,8 @@ use rusqlite::types::Type;
 
 use crate::names::{ETag, Key, Sha256, TaskId};
 use crate::sync::action::{Form, NearAction};
-use crate::sync::near::TaskState;
+use crate::sync::completions::TaskFacts;
+use crate::sync::near::{KnownTask, TaskState};
 
 /// A task as it is stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,4 +117,21 @@ pub(super) fn form_of(text: &str, index: usize) -> rusqlite::Result<Form> {
 
 pub(super) fn damaged(index: usize, kind: Type, what: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, kind, what.into())
+}
+
+/// The data of an id that was taken over, until its object was read: no JSON.
+pub(super) fn unknown_data() -> Sha256 {
+    Sha256::of(b"")
+}
+
+/// What is known of a task, for deciding about its completion.
+pub(super) fn facts(task: KnownTask) -> TaskFacts {
+    if task.data_hash == unknown_data() {
+        return TaskFacts::default();
+    }
+    let present = matches!(task.state, TaskState::Live | TaskState::Foreign).then_some(task.data_hash);
+    // What an import's id stood for before was another task.
+    let mut hashes = if task.state == TaskState::Foreign { Vec::new() } else { task.older };
+    hashes.push(task.data_hash);
+    TaskFacts { known: true, present, hashes }
 }

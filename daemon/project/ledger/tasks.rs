@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::rows::{self, Moved, NearChange, PendingTask, StoredTask, form_text, sql_id};
+use super::rows::{self, Moved, NearChange, PendingTask, StoredTask, facts, form_text, sql_id, unknown_data};
 use super::{Ledger, LedgerError, set_meta};
 use crate::names::{ETag, Key, Sha256, TaskId};
 use crate::sync::action::{NearAction, TaskAction};
@@ -210,7 +210,7 @@ impl Ledger {
             )?;
             let mut taken = 0;
             for (id, key) in ids {
-                let hash = Sha256::of(b"");
+                let hash = unknown_data();
                 taken += statement.execute(params![sql_id(*id), origin, key.as_str(), form, hash.as_bytes()])? as u64;
             }
             Ok(taken)
@@ -449,14 +449,6 @@ fn foreign(tx: &Transaction, id: i64, change: &NearChange) -> rusqlite::Result<(
     )?
     .execute(params![id, body, hash.as_bytes(), url])
     .map(|_| ())
-}
-
-pub(super) fn facts(task: KnownTask) -> TaskFacts {
-    let present = matches!(task.state, TaskState::Live | TaskState::Foreign).then_some(task.data_hash);
-    // What an import's id stood for before was another task.
-    let mut hashes = if task.state == TaskState::Foreign { Vec::new() } else { task.older };
-    hashes.push(task.data_hash);
-    TaskFacts { known: true, present, hashes }
 }
 
 pub(super) fn knows(connection: &Connection, id: TaskId) -> rusqlite::Result<bool> {
