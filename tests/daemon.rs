@@ -56,6 +56,7 @@ fn main() -> ExitCode {
             noise::l92_an_error_that_repeats_is_logged_once,
             size::l51_a_large_bucket_needs_no_more_memory_and_the_status_answers,
             metrics::l90_metrics_are_scraped_as_recorded,
+            metrics::l50_saving_all_the_time_does_not_put_off_the_look_at_everything,
             metrics::l90_the_oldest_push_that_waits_is_in_the_metrics,
             metrics::l91_series_do_not_grow_with_the_bucket,
             metrics::l61_metrics_are_not_for_everybody_by_accident,

@@ -109,7 +109,7 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
     let pulse = this.shared.board.pulse(Direction::Target).clone();
     let _runs = Lifetime(&pulse);
     let mut look = Look::Full;
-    let mut walk_took = Duration::ZERO;
+    let mut walked = (Instant::now(), Duration::ZERO);
     loop {
         let force = this.in_force.borrow_and_update().clone();
         if let (false, Some(side)) = (force.paused, &force.target) {
@@ -123,10 +123,12 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
             let began = begun.instant;
             let Some(result) = finish(road.cycle(side, look), &this.stop).await else { return Ok(()) };
             if walks {
-                walk_took = began.elapsed();
+                walked = (Instant::now(), began.elapsed());
             }
             let result = result.map(|()| road.take_changes());
             pacing.end(begun, full, Some(side.settings.poll_interval), result)?;
+        } else {
+            walked = (Instant::now(), Duration::ZERO);
         }
         if force.paused {
             pulse.rest(None);
@@ -134,7 +136,9 @@ pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
             look = Look::Full;
             continue;
         }
-        let next_local = Instant::now() + this.shared.pace.rescan.max((walk_took * WALK_SHARE).min(WALK_WAIT_MAX));
+        // From the last walk on: completions that are saved all the time do not put it off.
+        let (walked_at, walk_took) = walked;
+        let next_local = walked_at + this.shared.pace.rescan.max((walk_took * WALK_SHARE).min(WALK_WAIT_MAX));
         let local_at = road.wake_at().unwrap_or(next_local).min(next_local);
         let due_at = pacing.due_at(force.target.is_some());
         let wake_at = if pacing.failures > 0 { due_at } else { due_at.min(local_at) };

@@ -89,6 +89,26 @@ pub fn l90_metrics_are_scraped_as_recorded() {
     }
 }
 
+/// Annotators who save all the time do not put off the periodic look at every file, which finds what no event told.
+pub fn l50_saving_all_the_time_does_not_put_off_the_look_at_everything() {
+    let mut rig = Rig::local(".*");
+    let settings = rig.local_project("cats", ".*");
+    // Only the target's: its looks at the bucket are looks at everything, too.
+    let (source, target) = settings.split_once("[projects.cats.target]").expect("both sides");
+    rig.settings(&format!("{source}[projects.cats.target]{}", target.replace("\"1s\"", "\"1h\"")));
+    rig.put("a.png", "a picture");
+    rig.start();
+    rig.until_tasks(1);
+    let is_periodic = |line: &str| line.starts_with("labelsyncd_rescans_total{cause=\"periodic\"}");
+    let mut saved = 0;
+    until("a look at everything", PATIENCE, || {
+        saved += 1;
+        let bytes = rig.label(0, &format!("choice {saved}"));
+        rig.until_pushed(0, &bytes);
+        rig.ok(&["metrics"]).lines().any(|line| is_periodic(line) && !line.ends_with(" 0")).then_some(())
+    });
+}
+
 /// While the target is away: for how long the completion waits that waits longest.
 pub fn l90_the_oldest_push_that_waits_is_in_the_metrics() {
     let mut rig = Rig::local(".*");
