@@ -66,6 +66,7 @@ fn main() -> ExitCode {
             guards::l08_without_its_marker_nothing_is_written_or_pushed,
             guards::l08_an_empty_directory_in_its_place_is_not_the_project,
             guards::l03_a_mass_removal_is_held_until_it_is_accepted,
+            guards::l07_another_bucket_with_the_same_keys_is_held,
             guards::l02_an_empty_listing_is_held,
             guards::l01_a_missing_bucket_is_no_empty_one,
             guards::l03_a_mass_deletion_of_completions_is_held,

@@ -289,6 +289,7 @@ fn values_out_of_range_are_refused() {
         ("poll_interval", "30"),
         ("max_removed", "\"101%\""),
         ("max_removed", "0.5"),
+        ("max_changed", "\"101%\""),
         ("local_copy_max", "\"1KiB\""),
         ("local_copy_max", "\"5000TiB\""),
         ("on_removed", "\"delete\""),

@@ -220,7 +220,7 @@ pub struct Poll {
 pub struct Hold {
     /// Names exactly what was seen; another sight has another id.
     pub id: String,
-    /// Stable code: `source_empty`, `mass_removal`, `mass_deletion`, `target_mass_removal`, `project_reinitialised`, `target_owned`, `target_replaced` …
+    /// Stable code: `source_empty`, `mass_removal`, `mass_change`, `mass_deletion`, `target_mass_removal`, `project_reinitialised`, `target_owned`, `target_replaced` …
     pub code: String,
     /// With its numbers.
     pub message: String,

@@ -29,6 +29,8 @@ pub const POLL_MIN: Duration = Duration::from_secs(1);
 pub const POLL_MAX: Duration = Duration::from_secs(86_400);
 /// Default of `max_removed`.
 pub const DEFAULT_MAX_REMOVED: Fraction = Fraction { percent: 50 };
+/// Default of `max_changed`.
+pub const DEFAULT_MAX_CHANGED: Fraction = Fraction { percent: 50 };
 /// Default of `local_copy_max`.
 pub const DEFAULT_LOCAL_COPY_MAX_BYTES: u64 = 50 << 30;
 /// Less holds no picture.
@@ -156,6 +158,7 @@ fn source(name: &ProjectName, table: &Table, report: &mut Report) -> Option<Sour
         on_removed: section.choice("on_removed", &[("keep", OnRemoved::Keep), ("hide", OnRemoved::Hide)]),
         on_changed: section.choice("on_changed", &[("update", OnChanged::Update), ("keep", OnChanged::Keep)]),
         max_removed: section.fraction("max_removed", DEFAULT_MAX_REMOVED),
+        max_changed: section.fraction("max_changed", DEFAULT_MAX_CHANGED),
         local_copy_max_bytes: section.size(
             "local_copy_max",
             DEFAULT_LOCAL_COPY_MAX_BYTES,

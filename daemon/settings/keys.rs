@@ -75,6 +75,7 @@ pub const SOURCE: &[Key] = &[
     text("credentials_file", "\"key.json\""),
     flag("anonymous"),
     text("max_removed", "\"50%\""),
+    text("max_changed", "\"50%\""),
     text("local_copy_max", "\"50GiB\""),
 ];
 

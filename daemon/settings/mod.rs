@@ -112,6 +112,8 @@ pub struct SourceSettings {
     pub on_changed: OnChanged,
     /// More than this vanished at once is held.
     pub max_removed: Fraction,
+    /// More than this changed at once is held.
+    pub max_changed: Fraction,
     /// The size that local copies may have in all, bytes.
     pub local_copy_max_bytes: u64,
 }

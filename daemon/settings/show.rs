@@ -110,6 +110,7 @@ fn source_value(source: &SourceSettings, key: &str) -> Option<Value> {
         "on_removed" => json!(source.on_removed),
         "on_changed" => json!(source.on_changed),
         "max_removed" => json!(format!("{}%", source.max_removed.percent)),
+        "max_changed" => json!(format!("{}%", source.max_changed.percent)),
         "local_copy_max" => json!(format_size(source.local_copy_max_bytes)),
         "type" => json!(store_type(&source.store, "s3", "gcs")),
         other => return store_value(&source.store, other),

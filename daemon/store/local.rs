@@ -22,6 +22,7 @@ use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+pub(crate) use self::beneath::contents;
 use self::walk::{Unreadable, Walk};
 use super::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind as Kind};
 use crate::clock::{Clock, SystemClock, UnixMillis};

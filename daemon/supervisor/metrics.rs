@@ -16,7 +16,8 @@ use crate::meters::{Labels, Meters};
 type Value = Gauge<f64, std::sync::atomic::AtomicU64>;
 
 /// What can be held: at zero while it is not, so that an alert sees it come and go.
-const HELD: [&str; 7] = [
+const HELD: [&str; 8] = [
+    "mass_change",
     "mass_deletion",
     "mass_removal",
     "project_reinitialised",

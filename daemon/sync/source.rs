@@ -11,7 +11,7 @@ use sha2::Digest;
 
 use super::action::{Form, HideReason, TaskAction};
 pub use super::counts::{Counts, SAMPLES_MAX, Tally};
-use super::holds::{Vanish, VanishLimit};
+use super::holds::{ChangeLimit, MassChange, Vanish, VanishLimit};
 pub use super::index::{Index, Known, KnownRef, KnownState};
 use super::select::{Selection, Skip};
 use crate::names::{ETag, Key, Sha256, TaskId};
@@ -30,8 +30,10 @@ pub struct SourcePolicy {
     pub on_removed: OnRemoved,
     /// What a changed object does to its task.
     pub on_changed: OnChanged,
-    /// What is too much at once.
+    /// What is too much gone at once.
     pub limit: VanishLimit,
+    /// What is too much changed at once.
+    pub change_limit: ChangeLimit,
     /// Keep local copies.
     pub copies: bool,
 }
@@ -128,6 +130,8 @@ pub struct SourcePlanner<'p, C> {
     known_selected: u64,
     vanished: u64,
     vanished_digest: sha2::Sha256,
+    others: u64,
+    others_digest: sha2::Sha256,
     /// Decisions that depend on more than listing, index and policy.
     unsteady: u64,
 }
@@ -139,6 +143,8 @@ pub struct Sealed {
     pub counts: Counts,
     /// Too much vanished at once: nothing of this cycle may be done before `lsctl accept`.
     pub vanish: Option<Vanish>,
+    /// Too much changed at once: likewise.
+    pub change: Option<MassChange>,
 }
 
 impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
@@ -151,6 +157,8 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
             known_selected: 0,
             vanished: 0,
             vanished_digest: sha2::Sha256::new(),
+            others: 0,
+            others_digest: sha2::Sha256::new(),
             unsteady: 0,
         }
     }
@@ -252,7 +260,10 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         self.vanished_digest.update([u8::from(empty)]);
         let digest = Sha256::from_slice(&self.vanished_digest.finalize()).expect("SHA-256 has 32 bytes");
         let vanish = self.policy.limit.judge(self.vanished, self.known_selected, empty, digest);
-        Ok(Sealed { counts: self.counts, vanish })
+        let digest = Sha256::from_slice(&self.others_digest.finalize()).expect("SHA-256 has 32 bytes");
+        // Of what is gone nobody can say whether it changed.
+        let change = self.policy.change_limit.judge(self.others, self.known_selected - self.vanished, digest);
+        Ok(Sealed { counts: self.counts, vanish, change })
     }
 
     fn emit<E>(&mut self, difference: Difference, out: &mut impl FnMut(Difference) -> Result<(), E>) -> Result<(), E> {
@@ -289,6 +300,13 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
             }
             KnownState::Live { id, form, gone } => {
                 self.known_selected += 1;
+                if self.policy.change_limit.is_other(known.etag, listed.etag) {
+                    self.others += 1;
+                    for part in [listed.key, listed.etag] {
+                        self.others_digest.update(part.as_bytes());
+                        self.others_digest.update([0]);
+                    }
+                }
                 self.live(id, listed, form, LiveFacts { changed, gone, copied: known.copied, bad: known.bad }, out)
             }
         }

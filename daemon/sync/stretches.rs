@@ -345,7 +345,7 @@ impl Digester {
 /// All that decides about an object besides itself and its row; another labelsync may decide otherwise.
 fn print(policy: &SourcePolicy) -> Sha256 {
     // A new field must be thought of here.
-    let SourcePolicy { selection, form, on_removed, on_changed, limit: _, copies } = policy;
+    let SourcePolicy { selection, form, on_removed, on_changed, limit: _, change_limit: _, copies } = policy;
     let Selection { scope, regex, exclude, own_targets, cloud_urls } = selection;
     let Scope { request: ListRequest { prefix, one_level }, marker } = scope;
     let patterns = [regex, exclude].map(|pattern| pattern.as_ref().map(|pattern| pattern.as_str()));

@@ -134,6 +134,7 @@ fn l61_nothing_that_is_roots_can_be_set_over_the_socket() {
         "expected_bucket_owner",
         "credentials_file",
         "max_removed",
+        "max_changed",
         "local_copy_max",
         "blob_url",
         "socket",

@@ -36,6 +36,19 @@ fn with_objects(count: usize, more: &str) -> Rig {
     rig
 }
 
+/// Objects that are tasks themselves.
+fn with_json_tasks(count: usize) -> Rig {
+    let mut rig = Rig::local(".*");
+    let settings = rig.local_project("cats", ".*");
+    rig.settings(&settings.replace("poll_interval = \"1s\"\n[", "poll_interval = \"1s\"\nuse_blob_urls = false\n["));
+    for n in 0..count {
+        rig.put(&format!("{n:02}.json"), &json!({"image": format!("https://example.org/{n}.png")}).to_string());
+    }
+    rig.start();
+    rig.until_tasks(count);
+    rig
+}
+
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(dir)
         .map(|entries| entries.map(|entry| entry.expect("read").file_name().into_string().expect("UTF-8")).collect())
@@ -141,6 +154,52 @@ pub fn l03_a_mass_removal_is_held_until_it_is_accepted() {
     }
     let back = rig.until_tasks(21);
     assert!(all.iter().all(|(id, task)| back[id] == *task));
+    rig.until_status("ok", |status| status["state"] == "ok");
+}
+
+pub fn l07_another_bucket_with_the_same_keys_is_held() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let rig = with_json_tasks(20);
+    let all = rig.tasks();
+    // The same contents under another mode are no others.
+    for n in 0..20 {
+        let file = rig.path("in").join(format!("{n:02}.json"));
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("set");
+    }
+    rig.ok(&["sync", "--wait"]);
+    assert_eq!(rig.status()["holds"], json!([]));
+
+    std::fs::rename(rig.path("in"), rig.path("old")).expect("moved");
+    std::fs::create_dir(rig.path("other")).expect("made");
+    for n in 0..20 {
+        let task = json!({"image": format!("https://example.org/other/{n}.png")}).to_string();
+        std::fs::write(rig.path("other").join(format!("{n:02}.json")), task).expect("written");
+    }
+    std::fs::rename(rig.path("other"), rig.path("in")).expect("moved");
+    let held = rig.until_code("mass_change");
+    assert!(held["message"].as_str().is_some_and(|text| text.contains("20 of 20")), "{held}");
+    let plan = rig.ok(&["plan"]);
+    assert!(plan.contains("mass_change"), "{plan}");
+    rig.put("new.json", r#"{"image": "https://example.org/new.png"}"#);
+    assert_eq!(rig.sync(), 7);
+    assert_eq!(rig.tasks(), all, "no task is another, none is added");
+
+    // The old bucket comes back: nothing is held, nothing was changed.
+    std::fs::rename(rig.path("in"), rig.path("other")).expect("moved");
+    std::fs::rename(rig.path("old"), rig.path("in")).expect("moved");
+    rig.until_status("ok", |status| status["state"] == "ok" && status["holds"] == json!([]));
+    assert_eq!(rig.tasks(), all);
+
+    // Or the other one is meant.
+    std::fs::rename(rig.path("in"), rig.path("old")).expect("moved");
+    std::fs::rename(rig.path("other"), rig.path("in")).expect("moved");
+    let id = rig.until_code("mass_change")["id"].as_str().expect("an id").to_owned();
+    rig.ok(&["accept", "cats", &id]);
+    let tasks = rig.until_tasks(21);
+    for n in 0..20 {
+        assert_eq!(tasks[&n]["data"]["image"], format!("https://example.org/other/{n}.png"));
+    }
     rig.until_status("ok", |status| status["state"] == "ok");
 }
 

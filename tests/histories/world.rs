@@ -470,6 +470,7 @@ fn source_settings(blobs: bool) -> SourceSettings {
         on_removed: OnRemoved::Keep,
         on_changed: OnChanged::Update,
         max_removed: Fraction { percent: 50 },
+        max_changed: Fraction { percent: 50 },
         local_copy_max_bytes: 0,
     }
 }

@@ -9,7 +9,7 @@ use labelsync::store::faulty::{Faults, Faulty};
 use labelsync::store::listing::{self, ListingError, Order};
 use labelsync::store::memory::MemoryStore;
 use labelsync::sync::action::{Form, TaskAction};
-use labelsync::sync::holds::VanishLimit;
+use labelsync::sync::holds::{ChangeLimit, VanishLimit};
 use labelsync::sync::pattern::Pattern;
 use labelsync::sync::select::{OwnTarget, Scope, Selection};
 use labelsync::sync::source::{
@@ -127,6 +127,11 @@ impl Scene {
         if let Some(vanish) = sealed.vanish.filter(|_| !accepted) {
             let empty = if vanish.empty { ", nothing is listed" } else { "" };
             writeln!(self.text, "held {}: {} of {} gone{empty}", vanish.id, vanish.vanished, vanish.known).unwrap();
+            self.tell_counts(&counts);
+            return Held::Yes;
+        }
+        if let Some(change) = sealed.change.filter(|_| !accepted) {
+            writeln!(self.text, "held {}: {} of {} have changed", change.id, change.changed, change.known).unwrap();
             self.tell_counts(&counts);
             return Held::Yes;
         }
@@ -255,6 +260,7 @@ fn policy() -> SourcePolicy {
         on_removed: OnRemoved::Keep,
         on_changed: OnChanged::Update,
         limit: VanishLimit { percent: 50, hold_empty: true },
+        change_limit: ChangeLimit { percent: 50, contents: |version| version },
         copies: false,
     }
 }

@@ -156,6 +156,30 @@ fn l03_a_mass_removal_is_held() {
 }
 
 #[test]
+fn l07_a_mass_change_is_held() {
+    let mut scene = Scene::new().json();
+    let all = |scene: &mut Scene, numbers: std::ops::Range<u32>, body: &str| {
+        for n in numbers {
+            scene.put(&format!("{n:02}"), &format!("{body} {n}"));
+        }
+    };
+    all(&mut scene, 0..20, "old");
+    scene.step("20 objects");
+    all(&mut scene, 0..10, "new");
+    assert!(scene.step("10 of 20 have changed: half is believed") == Held::No);
+    all(&mut scene, 0..11, "newer");
+    scene.put("new", "1");
+    assert!(scene.step("11 of 20 have changed: nothing is done, also not for the new one") == Held::Yes);
+    scene.accepted("the same, accepted: every task keeps its id");
+    for n in 11..17 {
+        scene.remove(&format!("{n:02}"));
+    }
+    all(&mut scene, 0..10, "of another bucket");
+    assert!(scene.step("6 of 21 are gone, and of those that are there 10 of 15 are others") == Held::Yes);
+    golden("mass_change", scene.text());
+}
+
+#[test]
 fn l13_a_narrower_regex_is_no_mass_removal() {
     let mut scene = Scene::new();
     for n in 0..12 {

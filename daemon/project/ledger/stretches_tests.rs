@@ -10,7 +10,7 @@ use crate::settings::{OnChanged, OnRemoved};
 use crate::store::listing::Complete;
 use crate::store::{Listed, Objects};
 use crate::sync::action::{Form, HideReason, NearAction, TaskAction};
-use crate::sync::holds::VanishLimit;
+use crate::sync::holds::{ChangeLimit, VanishLimit};
 use crate::sync::index::{Index, KnownRef};
 use crate::sync::pattern::Pattern;
 use crate::sync::select::{Scope, Selection};
@@ -180,6 +180,7 @@ fn policy() -> SourcePolicy {
         on_removed: OnRemoved::Keep,
         on_changed: OnChanged::Update,
         limit: VanishLimit { percent: 50, hold_empty: true },
+        change_limit: ChangeLimit { percent: 50, contents: |version| version },
         copies: false,
     }
 }

@@ -22,10 +22,10 @@ use crate::project::strict_json::BodyRules;
 use crate::project::validate::{TaskLimits, blob_task, check_task, task_from_object};
 use crate::settings::{BlobUrl, SourceSettings, StoreSettings};
 use crate::store::listing::{self, ListingError, Order};
-use crate::store::{Listed, Objects, Store, StoreErrorKind};
+use crate::store::{Listed, Objects, Store, StoreErrorKind, local};
 use crate::sync::action::Form;
 use crate::sync::flow::{Came, Flow};
-use crate::sync::holds::VanishLimit;
+use crate::sync::holds::{ChangeLimit, VanishLimit};
 use crate::sync::select::{OwnTarget, Scope, Selection};
 use crate::sync::source::{Content, Difference, Sealed, SourcePolicy};
 use crate::sync::stretches::{Cuts, Sink, Stretch, Walk};
@@ -90,6 +90,7 @@ pub fn policy(side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, C
         on_removed: settings.on_removed,
         on_changed: settings.on_changed,
         limit: VanishLimit { percent: settings.max_removed.percent, hold_empty: true },
+        change_limit: ChangeLimit { percent: settings.max_changed.percent, contents: contents(settings) },
         copies: settings.create_local_copy,
     })
 }
@@ -99,6 +100,14 @@ pub(in crate::project) fn scope(settings: &SourceSettings) -> Scope {
     match settings.store {
         StoreSettings::S3(_) | StoreSettings::Local { .. } => Scope::directory(&settings.prefix, settings.recursive),
         StoreSettings::Gcs(_) => Scope::plain(&settings.prefix, settings.recursive),
+    }
+}
+
+/// A file's version also changes with its mode and its place on the disk.
+fn contents(settings: &SourceSettings) -> fn(&str) -> &str {
+    match settings.store {
+        StoreSettings::Local { .. } => local::contents,
+        StoreSettings::S3(_) | StoreSettings::Gcs(_) => |version| version,
     }
 }
 

@@ -15,16 +15,15 @@ use crate::project::board::{Direction, hold_view, standing};
 use crate::project::error::{CycleError, blocking};
 use crate::project::files::Fingerprint;
 use crate::project::label_config::LabelConfig;
-use crate::project::ledger::HoldRow;
 use crate::project::shared::Shared;
 use crate::project::source::copies::SourceCopies;
+use crate::project::source::holds;
 use crate::project::source::look::{self, Looked, SourceSide, policy, read_objects, reads};
 use crate::project::source::recheck::Recheck;
 use crate::project::tasks::road::TasksRoad;
 use crate::store::listing::{ListingError, Order};
 use crate::sync::action::{HideReason, TaskAction};
 use crate::sync::flow::Flow;
-use crate::sync::holds::Vanish;
 use crate::sync::pace::idle_poll;
 use crate::sync::select::{OwnTarget, Skip};
 use crate::sync::source::{Counts, Ids, SourcePolicy, decide};
@@ -37,9 +36,6 @@ const TARGET_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two looks whether it was listed.
 const TARGET_LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// Codes of what can be held on this road.
-const HOLD_CODES: [&str; 2] = ["source_empty", "mass_removal"];
 
 /// This direction of one project.
 #[derive(Debug)]
@@ -124,6 +120,7 @@ impl SourceRoad {
         let config = self.label_config().await?;
         let looked = self.look(side, &config).await?;
         let shared = self.shared.clone();
+        let held = holds::rows(&looked.sealed, side, &shared);
         let mut counts = looked.sealed.counts;
         let mut ids = Ids::after(self.highest().await?);
         let mut view = PlanView { project: shared.name.to_string(), ..Default::default() };
@@ -157,7 +154,7 @@ impl SourceRoad {
             view.total += batch.len() as u64;
         }
         view.skipped = codes(&counts.skipped);
-        view.holds.extend(looked.sealed.vanish.as_ref().map(|v| hold_view(&hold_row(v, side, &shared))));
+        view.holds.extend(held.iter().map(hold_view));
         view.summary = summary(&counts, &kinds, view.total);
         Ok(view)
     }
@@ -185,7 +182,8 @@ impl SourceRoad {
         self.publish(&looked.sealed.counts, side);
         let is_news = looked.sealed.counts.differences > 0;
         self.without_news = if is_news { 0 } else { self.without_news.saturating_add(1) };
-        if self.is_held(looked.sealed.vanish.as_ref(), side).await? {
+        let held = holds::rows(&looked.sealed, side, &self.shared);
+        if holds::is_held(held, side, &self.shared).await? {
             return Ok(());
         }
         self.deselect_other_buckets(side).await?;
@@ -347,28 +345,6 @@ impl SourceRoad {
         }
     }
 
-    /// Whether this sight is held: recorded with its id until the operator releases exactly it.
-    async fn is_held(&mut self, vanish: Option<&Vanish>, side: &SourceSide) -> Result<bool, CycleError> {
-        let row = vanish.map(|vanish| hold_row(vanish, side, &self.shared));
-        let shared = self.shared.clone();
-        let (held, new) = blocking({
-            let row = row.clone();
-            move || {
-                let before = shared.ledger.holds()?;
-                for code in HOLD_CODES {
-                    shared.ledger.hold(code, row.as_ref().filter(|row| row.code == code))?;
-                }
-                let known = row.as_ref().and_then(|row| before.iter().find(|hold| hold.id == row.id));
-                Ok((row.is_some() && !known.is_some_and(|hold| hold.accepted), known.is_none()))
-            }
-        })
-        .await?;
-        if let (true, true, Some(row)) = (held, new, &row) {
-            self.shared.tell_held(row, side.store.root());
-        }
-        Ok(held)
-    }
-
     async fn highest(&self) -> Result<Option<crate::names::TaskId>, CycleError> {
         let tasks = self.tasks.clone();
         blocking(move || tasks.lock().unwrap_or_else(PoisonError::into_inner).highest()).await
@@ -438,28 +414,6 @@ impl SourceRoad {
             status.holds = standing(&holds);
         });
         Ok(())
-    }
-}
-
-fn hold_row(vanish: &Vanish, side: &SourceSide, shared: &Shared) -> HoldRow {
-    let code = if vanish.empty { "source_empty" } else { "mass_removal" };
-    let root = side.store.root();
-    let message = if vanish.empty {
-        format!("{root} lists nothing now (was {})", vanish.known)
-    } else {
-        format!("{} of {} known objects of {root} are gone at once", vanish.vanished, vanish.known)
-    };
-    let consequence = match side.settings.on_removed {
-        crate::settings::OnRemoved::Keep => "record them as gone; their tasks stay",
-        crate::settings::OnRemoved::Hide => "take their tasks out of tasks.json; ids and completions stay",
-    };
-    HoldRow {
-        id: vanish.id.clone(),
-        code: code.to_owned(),
-        message,
-        consequence: consequence.to_owned(),
-        since: shared.now(),
-        accepted: false,
     }
 }
 

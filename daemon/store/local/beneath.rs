@@ -97,6 +97,13 @@ pub(super) fn etag(stat: &Stat) -> ETag {
     ))
 }
 
+/// What of such a version stands for the contents, size and time of the last write: a file that was moved, copied with
+/// its times or given another mode holds what it held.
+pub(crate) fn contents(version: &str) -> &str {
+    let written = version.split_once('-').and_then(|(_, rest)| rest.rsplit_once('-'));
+    written.map_or(version, |(written, _)| written)
+}
+
 /// The file's size, bytes.
 pub(super) fn size_bytes(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
@@ -155,5 +162,11 @@ mod tests {
         ] {
             assert_eq!(path_of(&Key::new(key)), Some(key));
         }
+    }
+
+    #[test]
+    fn l07_a_version_holds_what_stands_for_the_contents() {
+        assert_eq!(contents("\"1-2-3.000000004-5.000000006\""), "2-3.000000004");
+        assert_eq!(contents("other"), "other");
     }
 }
