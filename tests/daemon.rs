@@ -40,6 +40,7 @@ macro_rules! add {
 
 fn main() -> ExitCode {
     support::trials_at_once(Some(AT_ONCE), |trials| {
+        guards(trials);
         add!(trials:
             startup::l85_wrong_settings_are_said_all_at_once,
             startup::check_reads_and_changes_nothing,
@@ -62,20 +63,6 @@ fn main() -> ExitCode {
             metrics::l61_metrics_are_not_for_everybody_by_accident,
             metrics::a_taken_port_is_told_and_the_main_job_runs,
             service::l81_ready_comes_although_the_bucket_is_down,
-            guards::l08_a_project_directory_that_is_missing_is_waited_for,
-            guards::l08_without_its_marker_nothing_is_written_or_pushed,
-            guards::l08_an_empty_directory_in_its_place_is_not_the_project,
-            guards::l03_a_mass_removal_is_held_until_it_is_accepted,
-            guards::l07_another_bucket_with_the_same_keys_is_held,
-            guards::l02_an_empty_listing_is_held,
-            guards::l01_a_missing_bucket_is_no_empty_one,
-            guards::l03_a_mass_deletion_of_completions_is_held,
-            guards::l08_without_its_directory_no_completion_counts_as_deleted,
-            guards::l07_a_bucket_replaced_by_another_of_its_name_gets_nothing,
-            guards::l11_of_two_daemons_on_one_target_prefix_one_is_held,
-            guards::l15_a_hundred_syncs_at_once_give_each_object_one_id,
-            guards::c05_ids_that_the_target_holds_completions_for_are_not_given,
-            guards::l10_one_bucket_for_both_directions_feeds_nothing_back,
             label_studio::c10_a_label_config_that_is_missing_or_wrong_adds_nothing,
             label_studio::c02_a_torn_tasks_json_is_never_overwritten,
             label_studio::c02_an_unusable_tasks_json_is_not_spun_on,
@@ -112,4 +99,24 @@ fn main() -> ExitCode {
             users::l89_a_daemon_that_cannot_keep_the_owner_refuses,
         );
     })
+}
+
+/// Looks that must not be believed.
+fn guards(trials: &mut support::Trials) {
+    add!(trials:
+        guards::l08_a_project_directory_that_is_missing_is_waited_for,
+        guards::l08_without_its_marker_nothing_is_written_or_pushed,
+        guards::l08_an_empty_directory_in_its_place_is_not_the_project,
+        guards::l03_a_mass_removal_is_held_until_it_is_accepted,
+        guards::l07_another_bucket_with_the_same_keys_is_held,
+        guards::l02_an_empty_listing_is_held,
+        guards::l01_a_missing_bucket_is_no_empty_one,
+        guards::l03_a_mass_deletion_of_completions_is_held,
+        guards::l08_without_its_directory_no_completion_counts_as_deleted,
+        guards::l07_a_bucket_replaced_by_another_of_its_name_gets_nothing,
+        guards::l11_of_two_daemons_on_one_target_prefix_one_is_held,
+        guards::l15_a_hundred_syncs_at_once_give_each_object_one_id,
+        guards::c05_ids_that_the_target_holds_completions_for_are_not_given,
+        guards::l10_one_bucket_for_both_directions_feeds_nothing_back,
+    );
 }

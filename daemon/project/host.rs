@@ -3,6 +3,7 @@
 //! Promise: a project that cannot be opened says why and what to do, and stops no other; one daemon a project.
 //! Not here: which projects there are (`supervisor`).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::error::{CycleError, blocking};
 use super::files::{Dir, FileErrorKind, IfAbsent, Lock};
 use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify, ledger_path};
 use super::ledger::{HoldRow, Ledger};
+use super::losers;
 use super::near::{Near, NearError};
 use super::repair::{self, Wish};
 use super::run::{InForce, Loop, run_source, run_target};
@@ -247,7 +249,7 @@ impl Host {
         if !is_copy && !repair::is_behind(&shared.ledger, &*shared.near)? {
             return Ok(());
         }
-        let orphans = repair::reconcile(&shared.ledger, &*shared.near)?;
+        let orphans = repair::reconcile(&shared.ledger, &*shared.near, &BTreeSet::new())?;
         shared.ledger.is_no_copy_now()?;
         let text = if is_copy {
             format!("a backup of the ledger was put back: {orphans} tasks are newer than it and keep their ids")
@@ -360,11 +362,8 @@ fn keep_displaced_completions(dir: &Dir, shared: &Shared) -> Result<(), CycleErr
     for leftover in completions.clean_leftovers().map_err(NearError::from)? {
         let limit = super::validate::MAX_COMPLETION_BYTES as u64;
         if let Some(contents) = completions.read(&leftover.name, limit).map_err(NearError::from)? {
-            let losers = shared.work_dir.join("losers");
-            std::fs::create_dir_all(&losers)?;
-            let name =
-                losers.join(format!("{}-displaced-{}.json", leftover.of.trim_end_matches(".json"), shared.now().0));
-            crate::settings::atomic::replace(&name, &contents.bytes, 0o600)?;
+            let what = format!("{}-displaced", leftover.of.trim_end_matches(".json"));
+            let name = losers::keep(&shared.work_dir, &what, &contents.bytes, shared.now())?;
             let text = format!("a displaced version of completions/{} is kept in {}", leftover.of, name.display());
             shared.tell(Happened::new(Level::Warning, "displaced_kept", text));
         }

@@ -13,6 +13,7 @@ pub mod host;
 pub mod identity;
 pub mod label_config;
 pub mod ledger;
+pub mod losers;
 pub mod map_eye;
 pub mod near;
 pub mod rejected;

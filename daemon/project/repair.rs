@@ -4,6 +4,7 @@
 //! ids come after all that are seen there, in the completions, in Label Studio's map and in the target.
 //! Not here: the ledger's own side of it (`ledger::repair`), when it is done (`host`).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +16,7 @@ use super::near::Near;
 use super::tasks::file;
 use crate::clock::UnixMillis;
 use crate::control::api::Reason;
+use crate::names::TaskId;
 
 /// Tasks recorded in one transaction.
 const BATCH: usize = 1_000;
@@ -65,7 +67,7 @@ pub fn nothing_to_repair() -> Reason {
 pub fn rebuild(path: &Path, near: &dyn Near, work_dir: &Path, now: UnixMillis) -> Result<String, CycleError> {
     let building = Rebuilding::begin(path, work_dir)?;
     let rows = building.rows;
-    let orphans = reconcile(building.ledger(), near)?;
+    let orphans = reconcile(building.ledger(), near, &building.suspects)?;
     let aside = building.finish(now)?;
     Ok(format!(
         "the ledger is rebuilt: {rows} rows could be read of the old one, {orphans} tasks of tasks.json had none and keep \
@@ -93,8 +95,8 @@ pub fn is_behind(ledger: &Ledger, near: &dyn Near) -> Result<bool, CycleError> {
     Ok(scanned.is_ok() && highest > ledger.highest_id()?)
 }
 
-/// Takes note of what stands in `tasks.json`; how many tasks had no row.
-pub fn reconcile(ledger: &Ledger, near: &dyn Near) -> Result<u64, CycleError> {
+/// Takes note of what stands in `tasks.json`; how many tasks had no row. What the rows of `suspects` say is not believed.
+pub fn reconcile(ledger: &Ledger, near: &dyn Near, suspects: &BTreeSet<TaskId>) -> Result<u64, CycleError> {
     let mut orphans = 0;
     let mut batch = Vec::with_capacity(BATCH);
     let mut highest = None;
@@ -103,12 +105,12 @@ pub fn reconcile(ledger: &Ledger, near: &dyn Near) -> Result<u64, CycleError> {
         highest = highest.max(Some(id));
         batch.push(StandingTask { id, text: text.to_owned(), data_hash: facts.data_hash, url: facts.url });
         if batch.len() >= BATCH {
-            orphans += ledger.reconcile(&batch).map_err(std::io::Error::other)?;
+            orphans += ledger.reconcile(&batch, suspects).map_err(std::io::Error::other)?;
             batch.clear();
         }
         Ok(())
     })?;
-    orphans += ledger.reconcile(&batch)?;
+    orphans += ledger.reconcile(&batch, suspects)?;
     if let Some(highest) = highest {
         ledger.note_highest(highest)?;
     }

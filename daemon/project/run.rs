@@ -103,8 +103,14 @@ pub async fn run_source(mut this: Loop) -> Result<(), CycleError> {
 }
 
 /// Runs completions until the stop, or until a person must act.
-pub async fn run_target(mut this: Loop) -> Result<(), CycleError> {
+pub async fn run_target(this: Loop) -> Result<(), CycleError> {
     let mut road = TargetRoad::new(this.shared.clone());
+    let ended = target_loop(this, &mut road).await;
+    road.end().await;
+    ended
+}
+
+async fn target_loop(mut this: Loop, road: &mut TargetRoad) -> Result<(), CycleError> {
     let mut pacing = Pacing::new(Direction::Target, this.shared.clone());
     let pulse = this.shared.board.pulse(Direction::Target).clone();
     let _runs = Lifetime(&pulse);

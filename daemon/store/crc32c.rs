@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// A CRC-32C in the making.
-pub(super) struct Crc32c(Digest);
+pub(crate) struct Crc32c(Digest);
 
 impl Crc32c {
     /// Of nothing yet.
@@ -30,8 +30,12 @@ impl Crc32c {
 
     /// As S3 and GCS write it: base 64 of the big-endian bytes.
     pub fn text(&self) -> String {
-        let sum = u32::try_from(self.0.finalize()).expect("32 bits");
-        STANDARD.encode(sum.to_be_bytes())
+        STANDARD.encode(self.number().to_be_bytes())
+    }
+
+    /// As a number.
+    pub fn number(&self) -> u32 {
+        u32::try_from(self.0.finalize()).expect("32 bits")
     }
 }
 

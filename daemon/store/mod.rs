@@ -7,7 +7,7 @@
 mod asked;
 mod cloud;
 pub mod connecting;
-mod crc32c;
+pub(crate) mod crc32c;
 pub mod faulty;
 pub mod gcs;
 pub mod listing;

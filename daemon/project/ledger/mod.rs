@@ -12,6 +12,7 @@ mod rows;
 mod scan;
 mod schema;
 mod stretches;
+mod sums;
 mod tasks;
 
 use std::path::{Path, PathBuf};
@@ -105,6 +106,7 @@ impl LedgerError {
                 Some(rusqlite::ErrorCode::DiskFull) => "disk_full",
                 Some(rusqlite::ErrorCode::ReadOnly) => "read_only",
                 Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => "ledger_damaged",
+                None if is_nonsense(source) => "ledger_damaged",
                 _ => "ledger_error",
             },
             Self::Broken { .. } => "invariant_broken",
@@ -150,6 +152,12 @@ pub(super) fn sqlite_errno(error: &rusqlite::Error) -> Option<&'static str> {
         rusqlite::ErrorCode::CannotOpen => Some("other"),
         _ => None,
     }
+}
+
+/// A value that nobody has written.
+fn is_nonsense(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(error, Utf8Error(..) | FromSqlConversionFailure(..) | InvalidColumnType(..) | IntegralValueOutOfRange(..))
 }
 
 /// In a backup: the name under which it says so.
@@ -225,15 +233,18 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Reads the whole file for damage: a second and a half of CPU time for a million rows. Ids, keys and states stand in
-    /// the rows and in indexes, which are compared: a byte of one of them that is another one is found.
+    /// Reads the whole file for damage: rows are compared with indexes and with their sums.
     pub fn check(&self) -> Result<(), LedgerError> {
         let found: String =
             self.read(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
-        if found == "ok" {
-            return Ok(());
-        }
-        Err(LedgerError::Damaged { path: self.path.display().to_string(), detail: found.replace('\n', " ") })
+        let wrong = if found != "ok" {
+            Some(found.replace('\n', " "))
+        } else if !self.read(schema::is_as_made)? {
+            Some("its tables are not as they were made".to_owned())
+        } else {
+            self.read(sums::first_wrong)?.map(|table| format!("a row of {table} is not as it was written"))
+        };
+        wrong.map_or(Ok(()), |detail| Err(LedgerError::Damaged { path: self.path.display().to_string(), detail }))
     }
 
     /// A connection of its own that only reads, for scans beside the writer.
@@ -312,6 +323,7 @@ impl Ledger {
         // Whoever opens the copy knows that it is one, and may be behind `tasks.json`.
         let copy = Connection::open(file).map_err(|e| self.failed(e))?;
         copy.pragma_update(None, "journal_mode", "DELETE").map_err(|e| self.failed(e))?;
+        sums::register(&copy).map_err(|e| self.failed(e))?;
         set_meta(&copy, IS_COPY, "1").map_err(|e| self.failed(e))
     }
 

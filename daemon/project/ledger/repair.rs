@@ -5,20 +5,25 @@
 //! file is moved aside, and a crash anywhere leaves either the old file or the new one, or both beside each other.
 //! Not here: reading `tasks.json`, whether a repair is wanted (`project::repair`).
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rows::{self, sql_id};
-use super::{IS_COPY, Ledger, LedgerError, beside, remove_if_there};
+use super::{IS_COPY, Ledger, LedgerError, beside, remove_if_there, sums};
 use crate::clock::UnixMillis;
 use crate::names::{Sha256, TaskId};
 use crate::settings::atomic;
 
 /// A database is three files.
-const ENDS: [&str; 3] = ["", "-wal", "-shm"];
+pub(super) const ENDS: [&str; 3] = ["", "-wal", "-shm"];
+
+/// Damaged ledgers that are kept: a person asks for each repair, and a ledger may be some hundred MB.
+const DAMAGED_KEPT: usize = 8;
 
 /// What is read from a damaged ledger, in this order: rows refer to origins. Holds are seen again by themselves.
 const TABLES: [(&str, &str); 6] = [
@@ -41,6 +46,8 @@ pub struct Rebuilding {
     ledger: Ledger,
     /// Rows that could be read.
     pub rows: u64,
+    /// Tasks whose rows were kept though they do not fit their sums.
+    pub suspects: BTreeSet<TaskId>,
 }
 
 impl Rebuilding {
@@ -50,7 +57,7 @@ impl Rebuilding {
         let new = beside(path, ".new");
         ENDS.iter().try_for_each(|end| remove_if_there(&beside(&new, end))).map_err(fail)?;
         let ledger = Ledger::open(&new)?;
-        let mut this = Self { path: path.to_owned(), new, ledger, rows: 0 };
+        let mut this = Self { path: path.to_owned(), new, ledger, rows: 0, suspects: BTreeSet::new() };
         if let Some(old) = this.readable().map_err(fail)? {
             // Opening a database changes it: what is damaged stays as it is.
             let copy = tempfile::Builder::new().prefix("repair-").tempdir_in(work_dir).map_err(fail)?;
@@ -62,6 +69,7 @@ impl Rebuilding {
             }
             let salvaged = this.ledger.transact(|tx| Ok(salvage(&copy.path().join("old"), tx)))?;
             this.rows = salvaged.rows;
+            this.suspects = salvaged.suspects;
             if let Some(highest) = salvaged.doubtful {
                 this.ledger.note_highest(highest)?;
             }
@@ -75,16 +83,7 @@ impl Rebuilding {
         if self.path.metadata().is_ok_and(|meta| meta.len() > 0) {
             return Ok(Some(self.path.clone()));
         }
-        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Ok(None) };
-        let start = format!("{}.damaged-", name.to_string_lossy());
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?.file_name().to_string_lossy().into_owned();
-            if entry.starts_with(&start) && !entry.ends_with("-wal") && !entry.ends_with("-shm") {
-                found.push(dir.join(entry));
-            }
-        }
-        Ok(found.into_iter().max())
+        Ok(moved_aside(&self.path)?.pop())
     }
 
     /// The new ledger, to be brought to what `tasks.json` holds.
@@ -108,9 +107,32 @@ impl Rebuilding {
             std::fs::rename(&new, &path)?;
             atomic::sync_dir(path.parent().unwrap_or(Path::new(".")))
         });
-        moved.map_err(|source| LedgerError::File { path: path.display().to_string(), source })?;
+        moved
+            .and_then(|()| forget_oldest(&path))
+            .map_err(|source| LedgerError::File { path: path.display().to_string(), source })?;
         Ok(aside)
     }
+}
+
+/// Damaged ledgers beside this one, oldest first.
+fn moved_aside(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
+    let start = format!("{}.damaged-", name.to_string_lossy());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?.file_name().to_string_lossy().into_owned();
+        if entry.starts_with(&start) && !entry.ends_with("-wal") && !entry.ends_with("-shm") {
+            found.push(dir.join(entry));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn forget_oldest(path: &Path) -> io::Result<()> {
+    let aside = moved_aside(path)?;
+    let surplus = &aside[..aside.len().saturating_sub(DAMAGED_KEPT)];
+    surplus.iter().flat_map(|old| ENDS.map(|end| beside(old, end))).try_for_each(|old| remove_if_there(&old))
 }
 
 impl Ledger {
@@ -127,12 +149,17 @@ impl Ledger {
         })
     }
 
-    /// Takes note of tasks as they stand in `tasks.json`; how many had no row.
-    pub fn reconcile(&self, tasks: &[StandingTask]) -> Result<u64, LedgerError> {
+    /// Takes note of tasks as they stand in `tasks.json`; how many had no row. Of `suspects` not what their rows say.
+    pub fn reconcile(&self, tasks: &[StandingTask], suspects: &BTreeSet<TaskId>) -> Result<u64, LedgerError> {
         self.transact(|tx| {
             let mut orphans = 0;
             for task in tasks {
                 orphans += u64::from(reconcile_one(tx, task)?);
+                if suspects.contains(&task.id) {
+                    let sql =
+                        "UPDATE tasks SET data_hash = ?2, body = CASE state WHEN 3 THEN ?3 ELSE body END WHERE id = ?1";
+                    tx.prepare_cached(sql)?.execute((sql_id(task.id), task.data_hash.as_bytes(), &task.text))?;
+                }
             }
             Ok(orphans)
         })
@@ -183,52 +210,77 @@ fn reconcile_one(tx: &Transaction, task: &StandingTask) -> rusqlite::Result<bool
 struct Salvaged {
     /// Rows that were kept.
     rows: u64,
-    /// The highest id whose row says another key than its index.
+    /// The highest id whose row says another key or state than its index.
     doubtful: Option<TaskId>,
+    /// Rows of tasks that do not fit their sums, and whose keys and states do fit their indexes.
+    suspects: BTreeSet<TaskId>,
 }
 
 /// Copies every row that can be read and fits.
 fn salvage(old: &Path, into: &Transaction) -> Salvaged {
     let Ok(connection) = Connection::open(old) else { return Salvaged::default() };
+    // Rows of a format without sums are all believed.
+    let has_sums = sums::register(&connection).is_ok() && has_sums(&connection).unwrap_or(false);
     let doubtful = doubtful(&connection).unwrap_or_default();
     let ids: Vec<String> = doubtful.iter().map(TaskId::to_string).collect();
     // Before any is copied: its key may be another row's.
     let believed = format!("WHERE id NOT IN ({})", ids.join(", "));
-    let salvage = |(table, order): &(&str, &str)| {
-        let which = if *table == "tasks" { believed.as_str() } else { "" };
-        salvage_table(&connection, into, (table, which), order).unwrap_or(0)
-    };
-    Salvaged { rows: TABLES.iter().map(salvage).sum(), doubtful: doubtful.last().copied() }
+    let mut salvaged = Salvaged { doubtful: doubtful.last().copied(), ..Salvaged::default() };
+    for (table, order) in TABLES {
+        let which = if table == "tasks" { believed.as_str() } else { "" };
+        let is_sound = sums::SUMS.iter().find(|(with, _)| has_sums && *with == table);
+        let is_sound = is_sound.map_or("1".to_owned(), |(_, columns)| format!("sum IS row_sum({columns})"));
+        // What could be read until then is kept.
+        let _ = salvage_table(&connection, into, &Part { table, which, order, is_sound }, &mut salvaged);
+    }
+    // Their objects are looked at again.
+    for id in &salvaged.suspects {
+        let _ = into.execute("UPDATE tasks SET etag = '' WHERE id = ?1 AND key IS NOT NULL", [sql_id(*id)]);
+    }
+    salvaged
 }
 
-/// Tasks whose key is another one in the row than in the index: nobody knows which is right. As orphans of `tasks.json`
+fn has_sums(old: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM pragma_table_xinfo('tasks') WHERE name = 'sum'";
+    old.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|columns| columns == 1)
+}
+
+/// Tasks whose key or state is another one in the row than in the index: nobody knows which is right. As orphans of `tasks.json`
 /// their objects find them again.
 fn doubtful(old: &Connection) -> rusqlite::Result<Vec<TaskId>> {
     let mut statement = old.prepare(
-        "SELECT id FROM tasks AS r NOT INDEXED WHERE r.key IS NOT NULL AND NOT EXISTS (
-           SELECT 1 FROM tasks AS i INDEXED BY one_id_a_key WHERE i.origin = r.origin AND i.key = r.key AND i.id = r.id)
+        "SELECT id FROM tasks AS r NOT INDEXED WHERE (r.key IS NOT NULL AND NOT EXISTS (
+           SELECT 1 FROM tasks AS i INDEXED BY one_id_a_key WHERE i.origin = r.origin AND i.key = r.key AND i.id = r.id))
+         OR NOT EXISTS (SELECT 1 FROM tasks AS s INDEXED BY states WHERE s.state = r.state AND s.id = r.id)
          ORDER BY id",
     )?;
     let ids = statement.query_map([], |row| rows::id(row, 0))?;
     ids.collect()
 }
 
+/// Which rows of a damaged ledger are read, and how.
+struct Part<'a> {
+    table: &'a str,
+    which: &'a str,
+    order: &'a str,
+    is_sound: String,
+}
+
 /// From both ends: a damaged page in the middle costs its own rows and no others.
 fn salvage_table(
     old: &Connection,
     into: &Transaction,
-    (table, which): (&str, &str),
-    order: &str,
-) -> rusqlite::Result<u64> {
+    Part { table, which, order, is_sound }: &Part,
+    salvaged: &mut Salvaged,
+) -> rusqlite::Result<()> {
     let theirs = columns(old, table)?;
     let common: Vec<String> = columns(into, table)?.into_iter().filter(|name| theirs.contains(name)).collect();
     let (names, marks) = (common.join(", "), vec!["?"; common.len()].join(", "));
     let mut insert = into.prepare(&format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})"))?;
-    let mut kept = 0;
     for direction in ["ASC", "DESC"] {
         let order: Vec<String> = order.split(", ").map(|column| format!("{column} {direction}")).collect();
         let mut statement =
-            old.prepare(&format!("SELECT {names} FROM {table} {which} ORDER BY {}", order.join(", ")))?;
+            old.prepare(&format!("SELECT {names}, {is_sound} FROM {table} {which} ORDER BY {}", order.join(", ")))?;
         let mut rows = statement.query([])?;
         let end = loop {
             let row = match rows.next() {
@@ -236,17 +288,36 @@ fn salvage_table(
                 Ok(None) => break true,
                 Err(_) => break false,
             };
-            let values: rusqlite::Result<Vec<rusqlite::types::Value>> =
-                (0..common.len()).map(|column| row.get(column)).collect();
+            let values: rusqlite::Result<Vec<Value>> = (0..common.len()).map(|column| row.get(column)).collect();
             // What does not fit the rules is damage, too.
             let Ok(values) = values else { continue };
-            kept += insert.execute(rusqlite::params_from_iter(values)).unwrap_or(0) as u64;
+            if !row.get::<_, bool>(common.len())? && !is_kept_though_wrong(table, &common, &values, salvaged) {
+                continue;
+            }
+            salvaged.rows += insert.execute(rusqlite::params_from_iter(values)).unwrap_or(0) as u64;
         };
         if end {
             break;
         }
     }
-    Ok(kept)
+    Ok(())
+}
+
+/// Of a row that does not fit its sum. What was in step is found out anew from file and object, names and numbers of the
+/// project from the project; an id or a deletion that were forgotten would be lost.
+fn is_kept_though_wrong(table: &str, columns: &[String], values: &[Value], salvaged: &mut Salvaged) -> bool {
+    let value = |name: &str| columns.iter().position(|column| column == name).and_then(|at| values.get(at));
+    match table {
+        "tasks" => {
+            let Some(Value::Integer(id)) = value("id") else { return false };
+            let Ok(id) = rows::id_of(*id, 0) else { return false };
+            salvaged.suspects.insert(id);
+            true
+        }
+        "keys_without_id" | "older" => true,
+        "completions" => value("state") == Some(&Value::Text("buried".to_owned())),
+        _ => false,
+    }
 }
 
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {

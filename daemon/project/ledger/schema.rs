@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::LedgerError;
+use super::{LedgerError, sums};
 use crate::settings::atomic;
 
 /// The present format; `PRAGMA user_version` holds a file's.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 
 /// `PRAGMA application_id`: "LSYN", so that `file` and we know a ledger from any other database.
 pub(super) const APPLICATION_ID: i64 = 0x4c53_594e;
@@ -94,7 +94,7 @@ pub(super) const PAGE_BYTES: u64 = 4_096;
 const STATEMENTS_KEPT: usize = 128;
 
 /// What makes each older format the next one: the first makes format 2 of format 1. A released step never changes.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     // `orphan`: a task that stood in `tasks.json` when the ledger was rebuilt, and may be an object's.
     "ALTER TABLE tasks ADD COLUMN orphan INTEGER NOT NULL DEFAULT 0;
      CREATE INDEX orphans ON tasks (data_hash) WHERE orphan = 1;",
@@ -135,6 +135,7 @@ const STEPS: [&str; 2] = [
      CREATE TRIGGER key_removed AFTER DELETE ON keys_without_id BEGIN
        INSERT INTO written VALUES (OLD.origin, OLD.key);
      END;",
+    include_str!("format4.sql"),
 ];
 
 /// What every writing connection needs: nothing acknowledged is lost in a power cut.
@@ -148,6 +149,7 @@ pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // INSERT OR REPLACE removes rows, and their triggers run only then.
     connection.pragma_update(None, "recursive_triggers", true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    sums::register(connection)?;
     // 8 MiB of pages: enough for the inner nodes of ten million rows.
     connection.pragma_update(None, "cache_size", -8192)
 }
@@ -197,16 +199,31 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Le
         keep_old(connection, path, found)?;
     }
     let tx = connection.transaction().map_err(fail)?;
-    if !is_ledger {
-        tx.execute_batch(TABLES).map_err(fail)?;
-    }
-    let done = if is_ledger { usize::try_from(found - 1).unwrap_or(0) } else { 0 };
-    for step in &STEPS[done..] {
-        tx.execute_batch(step).map_err(fail)?;
-    }
+    steps(&tx, if is_ledger { found } else { 0 }).map_err(fail)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
     tx.pragma_update(None, "user_version", FORMAT).map_err(fail)?;
     tx.commit().map_err(fail)
+}
+
+/// From a format (0: nothing is there) to the present one.
+fn steps(connection: &Connection, found: i64) -> rusqlite::Result<()> {
+    let done = usize::try_from(found).unwrap_or(0);
+    std::iter::once(&TABLES).chain(&STEPS).skip(done).try_for_each(|step| connection.execute_batch(step))
+}
+
+/// Whether the file says of its tables what we make them of. A letter of that which is another one changes what is read.
+pub(super) fn is_as_made(connection: &Connection) -> rusqlite::Result<bool> {
+    let fresh = Connection::open_in_memory()?;
+    sums::register(&fresh)?;
+    steps(&fresh, 0)?;
+    Ok(told(connection)? == told(&fresh)?)
+}
+
+fn told(connection: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>> {
+    let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    rows.collect()
 }
 
 /// Where the ledger of an older format is kept.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::repair::ENDS;
 use super::*;
 use crate::names::{ETag, Key, Sha256, TaskId};
 use crate::sync::action::{Form, NearAction, TaskAction};
@@ -102,6 +103,146 @@ fn l41_a_byte_of_a_key_that_is_another_one_is_found() {
     assert_eq!(found, 2);
 }
 
+/// Everything that is recorded, one line a row.
+fn told(ledger: &Ledger) -> String {
+    let mut told = String::new();
+    for (table, columns) in sums::SUMS.into_iter().chain([("origins", "id, root")]) {
+        let sql = format!("SELECT {columns} FROM {table} ORDER BY {columns}");
+        let rows = ledger.read(|connection| {
+            let mut statement = connection.prepare(&sql)?;
+            let count = statement.column_count();
+            let rows = statement.query_map([], |row| {
+                (0..count).map(|column| row.get(column)).collect::<rusqlite::Result<Vec<rusqlite::types::Value>>>()
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        told += &format!("{table}: {:?}\n", rows.unwrap());
+    }
+    told
+}
+
+/// Rows of every table.
+fn of_all_kinds(path: &Path) -> Ledger {
+    use crate::project::ledger::completions::{CompletionRow, CompletionWrite};
+    use crate::sync::completions::{Recorded, RecordedState};
+    let ledger = Ledger::open(path).unwrap();
+    let origin = ledger.origin("s3://b").unwrap();
+    let id = |n| TaskId::new(n).unwrap();
+    let bad = TaskAction::Quarantine {
+        id: None,
+        key: Key::new("bad"),
+        etag: ETag::new("5"),
+        reason: "not_json".to_owned(),
+        detail: "no".to_owned(),
+    };
+    let actions: Vec<TaskAction> = (0..40).map(|n| add(n, &format!("key-{n}"))).chain([bad]).collect();
+    ledger.reserve(origin, &actions).unwrap();
+    ledger.note_highest(id(77)).unwrap();
+    let hash = Sha256::of(b"pushed");
+    let row = |n, state| CompletionRow {
+        id: id(n),
+        recorded: Recorded {
+            state,
+            sha: Some(hash),
+            etag: Some(ETag::new("9")),
+            data_hash: Some(hash),
+            disputed: None,
+            resolution: None,
+            begun: None,
+        },
+        print: Some("print".to_owned()),
+    };
+    let writes: Vec<CompletionWrite> = [(0, RecordedState::InStep), (1, RecordedState::Buried)]
+        .map(|(n, state)| CompletionWrite { row: row(n, state), reason: String::new(), detail: String::new() })
+        .into();
+    ledger.record_completions(&writes, UnixMillis(5)).unwrap();
+    let hold = HoldRow {
+        id: "0123abcd".to_owned(),
+        code: "mass_removal".to_owned(),
+        message: "11 of 20".to_owned(),
+        consequence: "hide".to_owned(),
+        since: UnixMillis(5),
+        accepted: false,
+    };
+    ledger.hold("mass_removal", Some(&hold)).unwrap();
+    ledger
+}
+
+/// Each byte of the file stands for nothing, or its change is said: no id, key, version or receipt is another one unseen.
+#[test]
+fn l41_a_byte_that_is_another_one_is_found_or_means_nothing() {
+    /// All of them take minutes.
+    const EVERY: usize = 307;
+    // Each try makes files durable, which means nothing here.
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let path = dir.path().join("l.sqlite");
+    let expected = told(&of_all_kinds(&path));
+    let whole = std::fs::read(&path).unwrap();
+    // Key, version, form, body and hash of a task.
+    let row = (0..whole.len()).find(|at| whole[*at..].starts_with(b"key-171json")).expect("a row");
+    let row = row..row + "key-171json{'data':{}}".len() + 32;
+    let (mut found, mut silent) = (0, 0);
+    for at in (0..whole.len()).step_by(EVERY).chain(row.clone()) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        ENDS.iter().for_each(|end| remove_if_there(&beside(&path, end)).unwrap());
+        std::fs::write(&path, &flipped).unwrap();
+        match Ledger::open_known(&path) {
+            Ok(ledger) => {
+                silent += 1;
+                assert!(!row.contains(&at), "at {at}");
+                assert!(told(&ledger) == expected, "at {at}");
+            }
+            Err(error) => {
+                found += 1;
+                let code = error.code();
+                assert!(matches!(code, "ledger_damaged" | "ledger_missing" | "ledger_newer"), "at {at}: {error:?}");
+            }
+        }
+    }
+    assert!(found > row.len() && silent > 0, "{found} found, {silent} in what SQLite has left behind");
+}
+
+/// What a row says beside its sum is found out anew; ids, keys and what a person deleted stay.
+#[test]
+fn l45_a_row_that_does_not_fit_its_sum_keeps_its_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("l.sqlite");
+    drop(of_all_kinds(&path));
+    let broken = Connection::open(&path).unwrap();
+    // As a disk does it: the row changes, and not its sum.
+    broken.pragma_update(None, "writable_schema", true).unwrap();
+    for (table, sum) in sums::SUMS {
+        let sql = format!(
+            "UPDATE sqlite_schema SET sql = replace(sql, 'GENERATED ALWAYS AS (row_sum({sum})) STORED', '') WHERE name = '{table}'"
+        );
+        assert_eq!(broken.execute(&sql, []).unwrap(), 1, "{table}");
+    }
+    drop(broken);
+    let broken = Connection::open(&path).unwrap();
+    broken
+        .execute_batch(
+            "UPDATE tasks SET data_hash = zeroblob(32) WHERE id = 3;
+             UPDATE completions SET etag = '8', sha = zeroblob(32);
+             UPDATE meta SET value = '78';",
+        )
+        .unwrap();
+    drop(broken);
+    let rebuilt = Rebuilding::begin(&path, dir.path()).unwrap();
+    let (id, data_hash) = (TaskId::new(3).unwrap(), Sha256::of(b"key-3"));
+    assert_eq!(rebuilt.suspects, [id].into());
+    let standing = StandingTask { id, text: "{}".to_owned(), data_hash, url: None };
+    assert_eq!(rebuilt.ledger().reconcile(&[standing], &rebuilt.suspects).unwrap(), 0, "no orphan");
+    let ledger = rebuilt.ledger();
+    assert_eq!(ledger.known_task(id).unwrap().map(|task| task.data_hash), Some(data_hash));
+    let told = told(ledger);
+    assert!(told.contains("Text(\"key-3\"), Text(\"\")"), "its object is looked at again: {told}");
+    assert_eq!(ledger.completion(TaskId::new(0).unwrap()).unwrap(), None, "found out anew");
+    assert!(ledger.completion(TaskId::new(1).unwrap()).unwrap().is_some(), "stays deleted");
+    ledger.check().unwrap();
+}
+
 #[test]
 fn l16_a_ledger_that_is_missing_is_not_made_where_the_project_is_known() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,7 +264,11 @@ fn l44_an_older_format_is_migrated_and_kept() {
     let old = Connection::open(&path).unwrap();
     old.execute_batch(schema::TABLES).unwrap();
     old.execute_batch(
-        "INSERT INTO tasks (id, state, settled, data_hash, url) VALUES (7, 3, 1, zeroblob(32), 's3://b/k')",
+        "INSERT INTO tasks (id, state, settled, data_hash, url) VALUES (7, 3, 1, zeroblob(32), 's3://b/k');
+         INSERT INTO origins VALUES (1, 's3://b');
+         INSERT INTO keys_without_id VALUES (1, 'gone', 1, '', '', '');
+         INSERT INTO meta VALUES ('project', 'uuid');
+         INSERT INTO completions (name, state, at) VALUES ('7', 'buried', 5)",
     )
     .unwrap();
     old.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
@@ -135,6 +280,9 @@ fn l44_an_older_format_is_migrated_and_kept() {
         let ledger = Ledger::open_known(&path).unwrap();
         assert_eq!(ledger.highest_id().unwrap(), TaskId::new(7));
         assert!(ledger.is_imported("s3://b/k").unwrap());
+        assert_eq!(ledger.meta("project").unwrap().as_deref(), Some("uuid"));
+        assert!(ledger.completion(TaskId::new(7).unwrap()).unwrap().is_some());
+        assert_eq!(ledger.count("SELECT count(*) FROM keys_without_id").unwrap(), 1);
         assert_eq!(ledger.orphan(Sha256::from_slice(&[0; 32]).unwrap()).unwrap(), None);
         let kept = Connection::open(&kept).unwrap();
         let format: i64 = kept.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();

@@ -11,6 +11,7 @@ use crate::names::{ETag, Sha256, TaskId};
 use crate::project::error::{CycleError, blocking};
 use crate::project::files::{FileErrorKind, Fingerprint};
 use crate::project::ledger::{CompletionRow, CompletionWrite};
+use crate::project::losers;
 use crate::project::near::{BroughtIn, Near, NearError, Reads};
 use crate::project::rejected::{self, Rejected};
 use crate::project::shared::Shared;
@@ -348,18 +349,8 @@ async fn keep_the_loser(road: &TargetRoad, side: &TargetSide, o: &Observed) -> R
         }
     };
     let Some(loser) = loser else { return Ok(()) };
-    let dir = road.shared.work_dir.join("losers");
-    let (id, now) = (o.id, road.shared.now());
-    blocking(move || {
-        std::fs::create_dir_all(&dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(&dir)?;
-        std::io::Write::write_all(&mut file, &loser)?;
-        file.as_file().sync_all()?;
-        file.persist(dir.join(format!("{id}-{side_name}-{}.json", now.0))).map_err(|e| e.error)?;
-        std::fs::File::open(&dir)?.sync_all()?;
-        Ok(())
-    })
-    .await
+    let (work_dir, what, now) = (road.shared.work_dir.clone(), format!("{}-{side_name}", o.id), road.shared.now());
+    blocking(move || Ok(losers::keep(&work_dir, &what, &loser, now).map(drop)?)).await
 }
 
 fn sha_and_data(o: &Observed) -> Option<(Sha256, Sha256)> {

@@ -334,10 +334,19 @@ impl TargetRoad {
 
     /// How the writing ended, if it has.
     async fn map_written_beside(&mut self, to_end: bool) -> Result<(), CycleError> {
-        let Some(writing) = self.map_writing.take_if(|writing| to_end || writing.is_finished()) else { return Ok(()) };
+        let Some(writing) = self.map_writing.as_mut().filter(|writing| to_end || writing.is_finished()) else {
+            return Ok(());
+        };
+        // Kept until then: a cycle that is given up here leaves nothing behind that nobody waits for.
         let written = writing.await.unwrap_or_else(|stopped| Err(CycleError::Work(std::io::Error::other(stopped))));
+        self.map_writing = None;
         self.map_stale |= written.is_err();
         written
+    }
+
+    /// Waits for what is being written: after the project's lock nobody writes there. A failure is the next start's.
+    pub async fn end(mut self) {
+        let _ = self.map_written_beside(true).await;
     }
 
     /// Counts, status.
