@@ -15,6 +15,8 @@ mod ledger;
 mod metrics;
 #[path = "daemon/noise.rs"]
 mod noise;
+#[path = "daemon/odd.rs"]
+mod odd;
 #[path = "daemon/operator.rs"]
 mod operator;
 #[path = "daemon/service.rs"]
@@ -73,6 +75,8 @@ fn main() -> ExitCode {
             ledger::l16_a_ledger_that_is_gone_is_no_project_without_tasks,
             ledger::l17_an_old_file_that_is_put_back_gives_no_id_again,
             ledger::l17_a_backup_that_is_put_back_gives_no_id_again,
+            odd::l20_a_completion_that_stays_empty_or_torn_is_listed_as_unsettled,
+            odd::l31_a_pipe_in_the_place_of_tasks_json_is_named_and_heals_at_once,
             operator::status_says_what_an_operator_asks,
             operator::status_names_the_state_and_what_to_do,
             operator::shell_completion_is_printed_without_a_daemon,

@@ -207,6 +207,8 @@ struct Pacing {
     shared: Shared,
     due: Instant,
     failures: u64,
+    /// The last look at the project directory alone failed.
+    near_failed: bool,
     repeats: Repeats,
     /// The share of the first wait after a success; taken by it.
     spread: Option<f64>,
@@ -220,7 +222,15 @@ struct Begun {
 impl Pacing {
     fn new(direction: Direction, shared: Shared) -> Self {
         let spread = Some(second_poll(&format!("{} {direction:?}", shared.name)));
-        Self { direction, shared, due: Instant::now(), failures: 0, repeats: Repeats::default(), spread }
+        Self {
+            direction,
+            shared,
+            due: Instant::now(),
+            failures: 0,
+            near_failed: false,
+            repeats: Repeats::default(),
+            spread,
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -262,7 +272,8 @@ impl Pacing {
         let fatal = result.as_ref().is_err_and(CycleError::is_fatal);
         match (&result, &reason) {
             (Err(error), Some(reason)) => {
-                self.failures += 1;
+                // Looks at the directory alone come many a second: the wait is for the bucket's failures.
+                self.failures = (self.failures + u64::from(far)).max(1);
                 self.shared.count_failure(error);
                 // What stops the project is told by its host.
                 let say = if fatal { Say::Nothing } else { self.repeats.failed(&reason.code) };
@@ -287,7 +298,11 @@ impl Pacing {
             }
             (Ok(_) | Err(_), _) => {}
         }
-        if far || reason.is_some() {
+        let mended = !far && reason.is_none() && self.near_failed;
+        self.near_failed = !far && reason.is_some();
+        if mended {
+            self.due = Instant::now();
+        } else if far || reason.is_some() {
             let wait = match (&reason, interval) {
                 (Some(_), _) => self.shared.pace.retry(self.failures, jitter(begun.at)),
                 (None, Some(interval)) => {
@@ -295,7 +310,8 @@ impl Pacing {
                 }
                 (None, None) => self.shared.pace.rescan,
             };
-            self.due = Instant::now() + wait;
+            let due = Instant::now() + wait;
+            self.due = if far { due } else { self.due.min(due) };
         }
         self.count(&begun, far, reason.is_some());
         self.publish(&begun, far, reason);

@@ -15,7 +15,7 @@ use crate::project::error::{CycleError, blocking};
 use crate::project::ledger::CompletionWrite;
 use crate::project::target::apply::{self, FileRead, Observed, Outcome, Seen};
 use crate::project::target::look::Wanted;
-use crate::project::target::road::{TargetRoad, TargetSide};
+use crate::project::target::road::{TargetRoad, TargetSide, UNSETTLED};
 use crate::store::StoreErrorKind;
 use crate::sync::action::{CompletionAction, PUSHED};
 
@@ -122,7 +122,7 @@ impl TargetRoad {
                     worked.done += 1;
                     self.waiting.remove(&id);
                 }
-                Ok(Seen::Torn) => self.look_again(id),
+                Ok(Seen::Torn) => self.torn(id),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => self.failed(id, error, worked),
             }
@@ -173,6 +173,21 @@ impl TargetRoad {
         }
         told.into_iter().for_each(|happened| self.shared.tell(happened));
         Ok(())
+    }
+
+    /// Unchanged, and no whole JSON: Label Studio may be about to go on. An event of the directory ends the wait, too.
+    fn torn(&mut self, id: TaskId) {
+        let (now, patience) = (self.shared.now(), self.shared.pace.unsettled);
+        self.look_again(id);
+        let Some(waiting) = self.waiting.get_mut(&id) else { return };
+        let for_ms = u128::try_from(now.0.saturating_sub(waiting.since.0)).unwrap_or(0);
+        if for_ms < patience.as_millis() {
+            "settling".clone_into(&mut waiting.reason);
+            return;
+        }
+        waiting.state = UNSETTLED;
+        UNSETTLED.clone_into(&mut waiting.reason);
+        self.restless.insert(id, Instant::now() + patience);
     }
 
     fn look_again(&mut self, id: TaskId) {

@@ -112,6 +112,9 @@ pub struct TargetRoad {
     pub(in crate::project) changes: u64,
 }
 
+/// The state of a completion file that does not come to rest.
+pub(in crate::project) const UNSETTLED: &str = "unsettled";
+
 #[derive(Clone, Debug)]
 pub(in crate::project) struct Waiting {
     pub(in crate::project) since: UnixMillis,
@@ -262,6 +265,8 @@ impl TargetRoad {
 
     fn note_waiting(&mut self, looked: &TargetLooked, look: &Look) {
         let now = Instant::now();
+        let unsettled = self.waiting.iter().filter(|(_, waiting)| waiting.state == UNSETTLED);
+        let unsettled: BTreeMap<TaskId, UnixMillis> = unsettled.map(|(id, waiting)| (*id, waiting.since)).collect();
         match look {
             Look::Some(ids) => ids.iter().for_each(|id| {
                 self.restless.remove(id);
@@ -277,15 +282,18 @@ impl TargetRoad {
             let (after, state) = match rest {
                 Rest::AtRest => continue,
                 Rest::Settling(after) => (*after, "pending"),
-                Rest::Unsettled(after) => (*after, "unsettled"),
+                Rest::Unsettled(after) => (*after, UNSETTLED),
             };
             self.restless.insert(*id, now + after);
-            let reason = if state == "unsettled" { "unsettled" } else { "settling" };
+            let reason = if state == UNSETTLED { UNSETTLED } else { "settling" };
             self.waiting.insert(*id, Waiting { since: wall, state, reason: reason.to_owned() });
         }
         for wanted in looked.wanted.iter().filter(|wanted| wanted.print.is_some()) {
             let since = wanted.print.map_or(wall, |print| UnixMillis(print.mtime_ns / 1_000_000));
-            self.waiting.insert(wanted.id, Waiting { since, state: "pending", reason: String::new() });
+            // Until it was read again it is what it was.
+            let (state, reason) =
+                if unsettled.get(&wanted.id) == Some(&since) { (UNSETTLED, UNSETTLED) } else { ("pending", "") };
+            self.waiting.insert(wanted.id, Waiting { since, state, reason: reason.to_owned() });
         }
         if *look == Look::Local || *look == Look::Full {
             self.unknown.clone_from(&looked.unknown);
@@ -309,7 +317,7 @@ impl TargetRoad {
             ..Default::default()
         });
         self.shared.board.set_pending(items.chain(unknown).collect());
-        let unsettled = self.waiting.values().filter(|w| w.state == "unsettled").count() as u64;
+        let unsettled = self.waiting.values().filter(|w| w.state == UNSETTLED).count() as u64;
         let pending = self.waiting.len() as u64 - unsettled;
         let oldest = self.waiting.values().map(|w| w.since).min();
         self.shared.board.update(self.shared.now(), |status| {
