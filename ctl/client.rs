@@ -154,10 +154,11 @@ async fn refused(response: Response<Incoming>) -> Failure {
     }
 }
 
-/// Whom the socket is open to; its directory, where the socket itself cannot be seen.
+/// Whom the socket is open to besides root; its directory, where the socket itself cannot be seen.
 fn group_of(socket: &Path) -> Option<String> {
     let meta = std::fs::metadata(socket).ok().or_else(|| std::fs::metadata(socket.parent()?).ok())?;
-    Some(group_name(meta.gid()).unwrap_or_else(|| meta.gid().to_string()))
+    // A daemon that root started by hand leaves it to root's group.
+    (meta.gid() != 0).then(|| group_name(meta.gid()).unwrap_or_else(|| meta.gid().to_string()))
 }
 
 fn group_name(gid: u32) -> Option<String> {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use labelsync::control::api::{ErrorBody, Refusal};
 use labelsync::names::printable;
 
-use crate::print::json_line;
+use crate::print::{json_line, lines};
 
 /// The exit codes of design.md 4.3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ pub enum Failure {
     NoPermission {
         /// Where.
         socket: PathBuf,
-        /// Whom the socket lets in, if that can be seen.
+        /// Whom the socket lets in besides root, if that can be seen.
         group: Option<String>,
     },
     /// The daemon said no.
@@ -97,12 +97,14 @@ impl Failure {
         }
         writeln!(to, "error: {}", printable(&refusal.message))?;
         for problem in &refusal.problems {
-            writeln!(to, "  {}: {}", printable(&problem.path), printable(&problem.message))?;
+            writeln!(to, "  {}: {}", printable(&problem.path), lines(&problem.message, "  "))?;
             if !problem.remedy.is_empty() {
                 writeln!(to, "    {}", printable(&problem.remedy))?;
             }
         }
-        if !refusal.hint.is_empty() {
+        // What stands beside its problem is not said twice.
+        let said = refusal.problems.iter().any(|problem| problem.remedy == refusal.hint);
+        if !refusal.hint.is_empty() && !said {
             writeln!(to, "  hint: {}", printable(&refusal.hint))?;
         }
         Ok(())
@@ -122,7 +124,12 @@ impl Failure {
                         "it is open to group `{group}`: run as root, or join the group \
                          (`usermod -aG {group} USER`) and log in again"
                     ),
-                    None => "run as root, or join the socket's group and log in again".to_owned(),
+                    // Nobody is told to join root's group.
+                    None => {
+                        "run as root; or start labelsyncd with systemd's labelsyncd.socket, which opens it to group \
+                             `labelsync`, and join that (`usermod -aG labelsync USER`)"
+                            .to_owned()
+                    }
                 };
                 Refusal::new("no_permission", message, hint)
             }
@@ -137,7 +144,7 @@ fn exit_of(code: &str) -> Exit {
     match code {
         "invalid" | "project_needed" | "no_such_project" | "no_such_item" | "no_such_route" | "no_such_method"
         | "no_source" | "no_target" | "nothing_held" | "too_large" => Exit::Usage,
-        "held" | "paused" | "not_root" | "project_failed" => Exit::NeedsOperator,
+        "held" | "paused" | "not_root" | "project_failed" | "invalid_settings" => Exit::NeedsOperator,
         _ => Exit::Failed,
     }
 }

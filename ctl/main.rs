@@ -27,7 +27,7 @@ const EXIT_CODES: &str = "Exit codes:
   1  failed; a retry may help
   2  wrong usage: an option, a name or a value
   3  no daemon at the socket, or no permission to use it
-  7  needs an operator (held, failed, paused, not root)
+  7  needs an operator (held, failed, paused, not root; of `health` only held and failed)
 
 PROJECT may be left out where there is only one. Before KEY… or HOLD the first word is PROJECT if a project has that
 name; `--project NAME` says it without a doubt.";
@@ -39,7 +39,7 @@ pub struct Cli {
     /// The daemon's control socket
     #[arg(long, global = true, env = "LABELSYNC_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
     socket: PathBuf,
-    /// Print the API's JSON as it is: one document, or one a line for events; errors too, on standard error
+    /// Print the API's JSON as it is: one document, or one a line for events; errors too, on standard error (metrics stay text)
     #[arg(long, global = true)]
     json: bool,
     /// Colours; auto: on a terminal, unless NO_COLOR is set

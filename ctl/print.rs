@@ -12,6 +12,7 @@ use labelsync::clock::UnixMillis;
 use labelsync::control::api::{Hold, Reason, State};
 pub use labelsync::names::json_line;
 use labelsync::names::printable;
+use labelsync::settings::Problem;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 /// How often it is looked whether somebody still reads; a person does not notice, and a look costs a microsecond.
@@ -144,15 +145,30 @@ impl Out {
         Ok(())
     }
 
+    /// What is wrong with a setting, and what to do about it.
+    pub fn problem(&mut self, indent: &str, problem: &Problem) -> io::Result<()> {
+        let message = lines(&problem.message, &format!("{indent}  "));
+        self.line(format_args!("{indent}{}: {message}", printable(&problem.path)))?;
+        if !problem.remedy.is_empty() {
+            let arrow = self.paint(Ink::Strong, "->");
+            self.line(format_args!("{indent}  {arrow} {}", printable(&problem.remedy)))?;
+        }
+        Ok(())
+    }
+
     /// A hold, what `accept` would do, and the command.
     pub fn hold(&mut self, indent: &str, project: &str, hold: &Hold) -> io::Result<()> {
         let (code, message) = (printable(&hold.code), printable(&hold.message));
         let held = self.paint(Ink::Bad, "held");
         self.line(format_args!("{indent}{held} {code}: {message}"))?;
-        let (project, id, then) = (printable(project), printable(&hold.id), printable(&hold.consequence));
         let arrow = self.paint(Ink::Strong, "->");
-        self.line(format_args!("{indent}  {arrow} `lsctl accept {project} {id}` would {then}"))
+        self.line(format_args!("{indent}  {arrow} {}", printable(&hold.next(project))))
     }
+}
+
+/// Text of several lines (a pattern and the place where it is wrong), those after the first indented.
+pub fn lines(text: &str, indent: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join(&format!("\n{indent}"))
 }
 
 /// `2026-01-02T03:04:05Z (3 min ago)`: what a log says, and what a person asks.

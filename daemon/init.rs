@@ -142,11 +142,23 @@ pub fn run_in(args: &InitArgs, cwd: &Path) -> (i32, String) {
             }
         }
     }
-    (OK, text + NEXT)
+    (OK, text + &next(&request.config_dir))
 }
 
-/// After everything else.
-const NEXT: &str = "next: `labelsyncd --check`, then start labelsyncd, or `lsctl reload` where it runs\n";
+/// After everything else: the command that reads the settings from where they were written.
+fn next(config_dir: &Path) -> String {
+    let config = match config_dir == Path::new(DEFAULT_CONFIG_DIR) {
+        true => String::new(),
+        false => {
+            let file = config_dir.join("labelsyncd.toml");
+            format!(" --config {}", params::shell_word(&file.display().to_string()))
+        }
+    };
+    format!(
+        "next: `labelsyncd{config} --check`, then start `labelsyncd{config}`, or `lsctl reload` where it runs with these \
+         settings\n"
+    )
+}
 
 fn let_in(written: &unit::Written) -> String {
     let said = said(&written.warnings, "warning");

@@ -33,6 +33,11 @@ impl fmt::Display for Key {
     }
 }
 
+/// `1 task`, `3 tasks`.
+pub fn counted(count: u64, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// `text` with everything escaped that could move a cursor, break a line or reorder what is read:
 /// control characters, line separators, bidirectional marks and zero-width characters.
 pub fn printable(text: &str) -> Cow<'_, str> {

@@ -5,6 +5,7 @@
 //! Not here: what a project does (`project::host`), the socket (`control::server`), signals (`main`).
 
 mod doctor;
+mod health;
 mod metrics;
 mod verbs;
 
@@ -359,7 +360,7 @@ impl Supervisor {
         let cloud = force.source.as_ref().filter(|side| side.settings.has_cloud_urls());
         match cloud {
             Some(side) if !has => {
-                running.board.warn(now, needs_credentials(name, side.store.root()));
+                running.board.warn(now, needs_credentials(name, &side.settings.store));
             }
             Some(_) | None => {
                 running.board.unwarn(now, NEEDS_CREDENTIALS);
@@ -422,12 +423,8 @@ impl Supervisor {
 const NEEDS_CREDENTIALS: &str = "label_studio_needs_credentials";
 
 /// 0.8.md, section 7: without them Label Studio's task list answers 500.
-pub fn needs_credentials(name: &ProjectName, root: &str) -> Reason {
-    let give = if root.starts_with("gs://") {
-        "GOOGLE_APPLICATION_CREDENTIALS with a service account's key file (URLs are signed with it)"
-    } else {
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_REGION"
-    };
+pub fn needs_credentials(name: &ProjectName, store: &StoreSettings) -> Reason {
+    let (root, give) = (store.root(), store.label_studio_environment());
     Reason {
         code: NEEDS_CREDENTIALS.to_owned(),
         message: format!(

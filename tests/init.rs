@@ -354,11 +354,42 @@ fn label_studios_own_cloud_storage_is_spoken_of() {
     machine.write("srv/my_project/config.json", &config);
     machine.write("srv/my_project/config.xml", "<View></View>");
     std::fs::create_dir(machine.srv().join("my_project/completions")).unwrap();
-    let said = machine.done(S3_SOURCE, &[]);
+    let said = machine.refused(S3_SOURCE, &[], 78);
     assert!(
         said.contains("Label Studio itself serves the source from `s3`") && said.contains("label_studio_owns_source"),
         "{said}"
     );
+}
+
+/// The remedy to the letter: the same line with `--adopt`. Settings that stood there before stay in force.
+#[test]
+fn label_studios_own_cloud_storage_is_taken_over_by_the_same_line_with_adopt() {
+    for before in [None, Some("prefix = \"mine\"\n")] {
+        let machine = Machine::new();
+        let mut config: serde_json::Value = serde_json::from_str(CONFIG_JSON).unwrap();
+        let params = serde_json::json!({"prefix": "in/", "regex": ".*"});
+        config["source"] = serde_json::json!({"name": "x", "type": "s3", "path": "my-s3-bucket", "params": params});
+        machine.write("srv/my_project/config.json", &config.to_string());
+        machine.write("srv/my_project/config.xml", "<View></View>");
+        std::fs::create_dir(machine.srv().join("my_project/completions")).unwrap();
+        if let Some(prefix) = before {
+            let path = machine.srv().join("my_project");
+            let text = format!(
+                "[projects.my_project]\npath = \"{}\"\n[projects.my_project.source]\ntype = \"s3\"\nbucket = \
+                 \"my-s3-bucket\"\nregex = \".*\"\n{prefix}",
+                path.display()
+            );
+            machine.write("etc/conf.d/my_project.toml", &text);
+        }
+        assert!(machine.refused(S3_SOURCE, &[], 78).contains("run this again with `--adopt`"));
+        let said = machine.done(S3_SOURCE, &["--adopt"]);
+        let settings = machine.read("etc/conf.d/my_project.toml");
+        assert_eq!(settings.contains("prefix = \"in/\""), before.is_none(), "{settings}");
+        assert_eq!(said.contains("with another prefix"), before.is_some(), "{said}");
+        assert!(machine.read("srv/my_project/config.json").contains("tasks-json"));
+        let etc = machine.etc().join("labelsyncd.toml");
+        assert!(said.contains(&format!("next: `labelsyncd --config {} --check`", etc.display())), "{said}");
+    }
 }
 
 #[test]

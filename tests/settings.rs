@@ -331,6 +331,10 @@ fn label_studios_own_credentials_are_spoken_of_until_the_operator_says_so() {
         "path = \"/srv/annotations/cats\"\nlabel_studio_has_credentials = true",
     );
     assert!(!warned(&said));
+    // Label Studio 0.8.2 knows another server than Amazon's from its environment only.
+    let endpoint = "bucket = \"my-s3-bucket\"\nendpoint = \"https://storage.example.org\"";
+    let elsewhere = loaded(&CATS.replace("bucket = \"my-s3-bucket\"", endpoint)).warnings;
+    assert!(elsewhere.iter().any(|w| w.remedy.contains("AWS_ENDPOINT_URL_S3=https://storage.")), "{elsewhere:?}");
     assert!(!warned(&CATS.replace("bucket = \"my-s3-bucket\"", "bucket = \"my-s3-bucket\"\nuse_blob_urls = false")));
 }
 

@@ -22,9 +22,11 @@ pub struct Args {
     #[arg(short, long)]
     pub follow: bool,
     /// Only this project's
-    #[arg(long, value_name = "NAME")]
     project: Option<String>,
-    /// Only events after the one of this number (`seq` in --json)
+    /// The same
+    #[arg(long = "project", value_name = "NAME", conflicts_with = "project", id = "named")]
+    named: Option<String>,
+    /// Only events after the one of this number (`seq` in --json; it counts from 1 again when the daemon starts)
     #[arg(long, value_name = "SEQ")]
     since: Option<u64>,
 }
@@ -32,7 +34,7 @@ pub struct Args {
 /// Does it.
 pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
     let mut path = format!("/v1/events?follow={}", args.follow);
-    if let Some(project) = &args.project {
+    if let Some(project) = args.project.as_ref().or(args.named.as_ref()) {
         path.push_str(&format!("&project={}", quoted(project)));
     }
     if let Some(since) = args.since {

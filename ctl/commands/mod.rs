@@ -91,9 +91,9 @@ pub enum Command {
     Backup(backup::Args),
     /// Let the daemon read its settings files again (as root)
     Reload,
-    /// One word and an exit code: 0 ok, 1 not quite, 7 held or failed
+    /// The worst state, why, and an exit code: 0 ok, 1 not quite, 7 held or failed
     Health,
-    /// The daemon's metrics as Prometheus text
+    /// The daemon's metrics as Prometheus text, also with --json
     Metrics,
     /// Versions of lsctl and of the daemon
     Version,

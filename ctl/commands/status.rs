@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use labelsync::clock::{Clock, SystemClock, UnixMillis};
 use labelsync::control::api::{
-    Poll, Progress, ProjectStatus, Reason, ReloadRefused, SourceStatus, State, Status, TargetStatus,
+    Poll, Progress, ProjectStatus, ReloadRefused, SourceStatus, State, Status, TargetStatus,
 };
 use labelsync::names::printable;
-use labelsync::settings::Problem;
 
 use super::plan::counts;
 use super::{Session, words};
@@ -132,11 +131,7 @@ fn print_refused(out: &mut Out, refused: &ReloadRefused, now: UnixMillis) -> io:
     let text = format!("settings: refused when they were read again {at}; the old ones stay in force");
     let text = out.paint(Ink::Bad, text);
     out.line(text)?;
-    for problem in refused.problems.iter().cloned() {
-        let Problem { path, message, remedy } = problem;
-        out.reason("  ", &Reason { code: path, message, hint: remedy })?;
-    }
-    Ok(())
+    refused.problems.iter().try_for_each(|problem| out.problem("  ", problem))
 }
 
 fn print_project(out: &mut Out, project: &ProjectStatus, now: UnixMillis) -> io::Result<()> {

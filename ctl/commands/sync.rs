@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 use labelsync::control::api::{ProjectStatus, State, Status, SyncTicket};
-use labelsync::names::printable;
+use labelsync::names::{counted, printable};
 
 use super::{Nothing, Session, words};
 use crate::client::{Patience, parse};
@@ -101,8 +101,11 @@ fn conclude(session: &mut Session, project: &ProjectStatus, ticket: SyncTicket) 
     }
     let pending = project.target.as_ref().map_or(0, |target| target.pending);
     let counts = format!(
-        "{} tasks, {pending} completions pending, {} conflicts, {} in quarantine",
-        project.tasks, project.conflicts, project.quarantined
+        "{}, {} pending, {}, {} in quarantine",
+        counted(project.tasks, "task"),
+        counted(pending, "completion"),
+        counted(project.conflicts, "conflict"),
+        project.quarantined
     );
     session.out.line(format_args!("{}: {result}: {counts}", printable(&project.name)))?;
     for error in errors {

@@ -230,6 +230,13 @@ pub struct Hold {
     pub since: UnixMillis,
 }
 
+impl Hold {
+    /// The next command, and what it would do.
+    pub fn next(&self, project: &str) -> String {
+        format!("`lsctl accept {project} {}` would {}", self.id, self.consequence)
+    }
+}
+
 /// `GET /v1/projects/{name}`: effective settings and where each comes from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Shown {

@@ -66,7 +66,9 @@ pub fn http_status(code: &str) -> StatusCode {
         "no_such_project" | "no_such_route" | "no_such_item" => StatusCode::NOT_FOUND,
         "no_such_method" => StatusCode::METHOD_NOT_ALLOWED,
         "too_slow" => StatusCode::REQUEST_TIMEOUT,
-        "held" | "nothing_held" | "busy" | "paused" | "no_source" | "no_target" => StatusCode::CONFLICT,
+        "held" | "nothing_held" | "invalid_settings" | "busy" | "paused" | "no_source" | "no_target" => {
+            StatusCode::CONFLICT
+        }
         "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
         "too_many" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -184,8 +184,10 @@ fn warn_of_project(request: &Request, source: Option<&str>, target: Option<&str>
              (label_studio_owns_{side})",
             printable(kind)
         );
-        let remedy = "stop Label Studio and run this with `--adopt`, which takes its ids over and sets it to local";
-        report.warnings.push(Problem::new(path, message, remedy));
+        // Nothing is written: settings that stand there already would be in the way of what is to be taken over.
+        let remedy = "stop Label Studio and run this again with `--adopt`: it takes bucket, prefix and ids over and sets \
+                      Label Studio's storages to local. Nothing is written before";
+        report.problems.push(Problem::new(path, message, remedy));
     }
     if request.label_config.is_some() {
         let message = "the project is there and keeps its own label config";
@@ -295,6 +297,12 @@ fn compare(request: &Request, side: &str, existing: &Table, wanted: &str, report
     }
     let place = existing.origin.as_ref().map(Origin::to_string).unwrap_or_default();
     let message = format!("is set up already at {place}, with another {}", differing.join(", "));
+    // The ids that are taken over are those of a bucket; what of it is taken is the operator's to say.
+    if request.adopt && !differing.iter().any(|key| ["type", "bucket", "path"].contains(key)) {
+        let remedy = "what stands there stays in force; edit it if Label Studio's own value is meant";
+        report.warnings.push(Problem::new(format!("projects.{}.{side}", request.name), message, remedy));
+        return;
+    }
     let remedy = "edit that file and run `lsctl reload`, or choose another name; nothing is overwritten";
     report.problems.push(Problem::new(format!("projects.{}.{side}", request.name), message, remedy));
 }

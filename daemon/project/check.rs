@@ -90,7 +90,12 @@ impl Patient<'_> {
         }
         if self.status.conflicts > 0 {
             let remedy = format!("`lsctl list {} --state conflict`", self.status.name);
-            steps.push(Step::warn("state", "conflict", format!("{} conflicts", self.status.conflicts), remedy));
+            steps.push(Step::warn(
+                "state",
+                "conflict",
+                crate::names::counted(self.status.conflicts, "conflict"),
+                remedy,
+            ));
         }
         if steps.is_empty() {
             steps.push(Step::ok("state", "the project directory and the ledger are open"));

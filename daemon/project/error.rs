@@ -4,6 +4,7 @@ use super::ledger::{LedgerError, sqlite_errno};
 use super::near::NearError;
 use crate::control::api::Reason;
 use crate::meters::{Meters, errno};
+use crate::names::ProjectName;
 use crate::store::StoreError;
 use crate::store::listing::ListingError;
 
@@ -93,6 +94,13 @@ impl CycleError {
             self.code(),
             "ledger_damaged" | "ledger_missing" | "ledger_newer" | "invariant_broken" | "marker_missing"
         )
+    }
+
+    /// The same with the project's name in the command: there may be several.
+    pub fn reason_in(&self, project: &ProjectName) -> Reason {
+        let reason = self.reason();
+        // A ledger knows its project's UUID, not its name.
+        Reason { hint: reason.hint.replace("`lsctl repair`", &format!("`lsctl repair {project}`")), ..reason }
     }
 
     /// For status, log and API: the situation with its causes.

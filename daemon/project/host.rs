@@ -98,7 +98,7 @@ pub enum NotOpened {
 
 impl NotOpened {
     /// For status and log.
-    fn reason(&self) -> Reason {
+    fn reason(&self, project: &ProjectName) -> Reason {
         match self {
             Self::Locked(what) => Reason {
                 code: "locked".to_owned(),
@@ -108,9 +108,9 @@ impl NotOpened {
             Self::Held(hold) => Reason {
                 code: hold.code.clone(),
                 message: hold.message.clone(),
-                hint: format!("`lsctl accept` would {}", hold.consequence),
+                hint: hold_view(hold).next(project.as_str()),
             },
-            Self::Failed(error) => error.reason(),
+            Self::Failed(error) => error.reason_in(project),
         }
     }
 }
@@ -136,7 +136,7 @@ impl Host {
                     self.board.set_failed(self.clock.now(), None);
                     repeats.over();
                     if let Err(error) = self.serve(opened).await {
-                        self.fail(&mut repeats, error.reason());
+                        self.fail(&mut repeats, error.reason_in(&self.name));
                     }
                 }
                 Err(NotOpened::Held(hold)) => self.hold(&hold),
@@ -144,7 +144,7 @@ impl Host {
                     if let NotOpened::Failed(error) = &not_opened {
                         error.count(self.events.meters());
                     }
-                    self.fail(&mut repeats, not_opened.reason());
+                    self.fail(&mut repeats, not_opened.reason(&self.name));
                 }
             }
             let wait = if self.repair.is_asked() { Duration::ZERO } else { REOPEN };
@@ -182,7 +182,7 @@ impl Host {
         let mut done = None;
         let opened = self.open_and_repair(asked.is_some(), &mut done);
         if let Some(answer) = asked {
-            let failed = || opened.as_ref().err().map_or_else(repair::nothing_to_repair, NotOpened::reason);
+            let failed = || opened.as_ref().err().map_or_else(repair::nothing_to_repair, |why| why.reason(&self.name));
             let said = done.ok_or_else(failed);
             if let Ok(text) = &said {
                 self.events.tell(Some(&self.name), Happened::new(Level::Notice, "ledger_rebuilt", text.clone()));

@@ -16,7 +16,7 @@ use super::near::Near;
 use super::tasks::file;
 use crate::clock::UnixMillis;
 use crate::control::api::Reason;
-use crate::names::TaskId;
+use crate::names::{TaskId, counted};
 
 /// Tasks recorded in one transaction.
 const BATCH: usize = 1_000;
@@ -68,11 +68,14 @@ pub fn rebuild(path: &Path, near: &dyn Near, work_dir: &Path, now: UnixMillis) -
     let building = Rebuilding::begin(path, work_dir)?;
     let rows = building.rows;
     let orphans = reconcile(building.ledger(), near, &building.suspects)?;
-    let aside = building.finish(now)?;
+    let kept = match building.finish(now)? {
+        Some(aside) => format!("the old one is kept as {}", aside.display()),
+        None => "of the old one nothing was left to keep".to_owned(),
+    };
     Ok(format!(
-        "the ledger is rebuilt: {rows} rows could be read of the old one, {orphans} tasks of tasks.json had none and keep \
-         their ids; the old one is kept as {}",
-        aside.display()
+        "the ledger is rebuilt: {} could be read of the old one, {} of tasks.json had none and keep their ids; {kept}",
+        counted(rows, "row"),
+        counted(orphans, "task")
     ))
 }
 

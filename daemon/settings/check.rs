@@ -228,8 +228,9 @@ fn warn_of_label_studio(name: &ProjectName, source: &SourceSettings, has_credent
     let message =
         format!("tasks will hold {}/… URLs, which Label Studio itself must be able to read", source.store.root());
     let remedy = format!(
-        "put credentials for the bucket into Label Studio's environment (its task list answers 500 without them), \
-         then set `label_studio_has_credentials = true` under `[projects.{name}]`"
+        "put {} into Label Studio's environment (its task list answers 500 without credentials), then set \
+         `label_studio_has_credentials = true` under `[projects.{name}]`",
+        source.store.label_studio_environment()
     );
     let path = format!("projects.{name}.label_studio_has_credentials");
     report.warnings.push(Problem::new(path, message, remedy));

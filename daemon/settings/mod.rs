@@ -118,6 +118,23 @@ pub struct SourceSettings {
     pub local_copy_max_bytes: u64,
 }
 
+impl StoreSettings {
+    /// What Label Studio's own environment needs to resolve URLs of this bucket (0.8.2's `uri_resolver`): boto3 takes another
+    /// endpoint than Amazon's from its environment only, since 1.28.
+    pub fn label_studio_environment(&self) -> String {
+        match self {
+            Self::S3(S3Settings { endpoint: Some(endpoint), .. }) => format!(
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, S3_REGION and AWS_ENDPOINT_URL_S3={endpoint} (without it, it asks \
+                 Amazon's; boto3 1.28 or newer reads it)"
+            ),
+            Self::S3(_) => "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and S3_REGION".to_owned(),
+            Self::Gcs(_) | Self::Local { .. } => {
+                "GOOGLE_APPLICATION_CREDENTIALS with a service account's key file (URLs are signed with it)".to_owned()
+            }
+        }
+    }
+}
+
 impl SourceSettings {
     /// Whether tasks hold URLs that Label Studio itself must resolve with credentials of its own.
     pub fn has_cloud_urls(&self) -> bool {
@@ -337,7 +354,7 @@ impl Problem {
 
 /// `1 problem`, `3 problems`.
 pub fn count(problems: &[Problem]) -> String {
-    format!("{} problem{}", problems.len(), if problems.len() == 1 { "" } else { "s" })
+    crate::names::counted(problems.len() as u64, "problem")
 }
 
 /// Two lines or more: `path: message`, then the remedy.

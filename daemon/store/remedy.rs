@@ -138,8 +138,8 @@ fn way(detail: &str) -> Option<String> {
              daemon's environment), or renew the server's certificate; it is never skipped"
         }
         _ if detail.contains("cannot be resolved") => {
-            "correct the host of `endpoint` (without it the provider's own is asked, whatever AWS_ENDPOINT_URL says), or \
-             this machine's DNS"
+            "check this machine's DNS and network; where `endpoint` is set, correct its host (without it the provider's own \
+             is asked, whatever AWS_ENDPOINT_URL says)"
         }
         _ if detail.contains("refused") => "start the server, or correct the host and port of `endpoint`",
         _ if detail.contains("in time") => {

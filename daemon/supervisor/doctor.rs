@@ -31,7 +31,8 @@ impl Supervisor {
             None => None,
         };
         let has = self.current().settings.projects.get(project).is_some_and(|p| p.label_studio_has_credentials);
-        let reminder = force.source.as_ref().filter(|_| !has).map(|side| needs_credentials(project, side.store.root()));
+        let reminder =
+            force.source.as_ref().filter(|_| !has).map(|side| needs_credentials(project, &side.settings.store));
         let patient = Patient { path: &running.path, force: &force, status: &status, uuid, reminder, origin };
         findings.extend(patient.look().await);
         let outcome = findings.iter().map(|finding: &Finding| finding.outcome).max().unwrap_or(Outcome::Ok);

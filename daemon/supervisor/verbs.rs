@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::{Current, Running, Supervisor};
+use super::{Current, Running, Supervisor, health};
 use crate::control::api::{
     Changed, CheckReport, Done, Health, Item, ItemState, Items, Keep, PlanView, ProjectStatus, Reason, Refusal, Shown,
-    State, Status, SyncTicket, VerifyReport,
+    Status, SyncTicket, VerifyReport,
 };
 use crate::control::{Actor, Control, EventFeed};
 use crate::events::{Happened, Level};
-use crate::names::{Key, ProjectName, TaskId};
+use crate::names::{Key, ProjectName, TaskId, counted, printable};
 use crate::project::board::Board;
 use crate::project::error::CycleError;
 use crate::project::repair;
@@ -21,7 +21,7 @@ use crate::project::source::look::SourceSide;
 use crate::project::source::road::SourceRoad;
 use crate::project::wakes::{SourceWake, TargetWake};
 use crate::settings::show::diff;
-use crate::settings::{Overrides, Problem, SourcePatch, TargetPatch, count};
+use crate::settings::{Overrides, Problem, SourcePatch, TargetPatch};
 use crate::sync::completions::Resolution;
 
 /// How long a change waits for the look at what it will do; the change itself does not wait for more.
@@ -50,35 +50,8 @@ impl Control for Arc<Supervisor> {
     }
 
     fn health(&self) -> Health {
-        let rank = |state: State| match state {
-            State::Ok => 0,
-            State::Starting => 1,
-            State::Paused => 2,
-            State::Degraded => 3,
-            State::Held => 4,
-            State::Failed => 5,
-        };
         let Status { projects, reload_refused, .. } = self.status();
-        let refused = reload_refused.map(|refused| Reason {
-            code: "reload_refused".to_owned(),
-            message: format!("{} in the settings files: the old ones stay in force", count(&refused.problems)),
-            hint: "`labelsyncd --check` lists them; then `systemctl reload labelsyncd`".to_owned(),
-        });
-        let of_settings = refused.as_ref().map(|_| State::Degraded);
-        let states = projects.iter().map(|p| p.state).chain(of_settings);
-        let state = states.max_by_key(|state| rank(*state)).unwrap_or(State::Ok);
-        let reasons = projects.into_iter().flat_map(|p| {
-            let name = p.name;
-            let holds = p.holds.into_iter().map(|hold| (hold.code, hold.message, hold.consequence));
-            let reasons = p.reasons.into_iter().map(|r| (r.code, r.message, r.hint));
-            let all: Vec<_> = holds.chain(reasons).collect();
-            all.into_iter().map(move |(code, message, hint)| Reason {
-                code,
-                message: format!("{name}: {message}"),
-                hint,
-            })
-        });
-        Health { state, reasons: refused.into_iter().chain(reasons).collect() }
+        health::of(projects, reload_refused)
     }
 
     fn metrics(&self) -> String {
@@ -102,7 +75,7 @@ impl Control for Arc<Supervisor> {
         let names: Vec<&str> = projects.keys().map(ProjectName::as_str).collect();
         let named = match name {
             Some(name) => projects.keys().find(|known| known.as_str() == name).cloned().ok_or_else(|| {
-                let text = format!("there is no project `{}`", crate::names::printable(name));
+                let text = format!("there is no project `{}`", printable(name));
                 Refusal::new("no_such_project", text, format!("projects: {}", names.join(", ")))
             }),
             None => match projects.keys().collect::<Vec<_>>()[..] {
@@ -206,7 +179,11 @@ impl Control for Arc<Supervisor> {
         let holds = running.board.status().holds;
         let nothing = || {
             let hint = format!("`lsctl status {project}` shows what is held");
-            Refusal::new("nothing_held", format!("{project} holds nothing of this id"), hint)
+            let message = match &hold {
+                Some(id) => format!("{project} holds nothing of the id `{}`", printable(id)),
+                None => format!("{project} holds nothing"),
+            };
+            Refusal::new("nothing_held", message, hint)
         };
         let held = match (&hold, holds.as_slice()) {
             (Some(id), _) => holds.iter().find(|held| held.id == *id).ok_or_else(nothing)?.clone(),
@@ -297,11 +274,23 @@ impl Control for Arc<Supervisor> {
         let running = self.running(project)?;
         let shared = opened(&running)?;
         check_count(&keys)?;
-        let count = in_ledger(move || Ok(shared.ledger.retry(&keys)?)).await?;
+        let (count, unknown) = in_ledger(move || Ok(shared.ledger.retry(&keys)?)).await?;
+        let hint = format!("`lsctl list {project} --state quarantined` lists what is there");
+        if count == 0 && !unknown.is_empty() {
+            let message = format!("{project} has nothing in quarantine of the name `{}`", unknown.join("`, `"));
+            return Err(Refusal::new("no_such_item", message, hint));
+        }
         running.wakes.wake_all();
-        let text = format!("{count} quarantined items are tried again");
+        let is = if count == 1 { "is" } else { "are" };
+        let text = format!("{} {is} tried again", counted(count, "quarantined item"));
         self.tell(project, Happened::new(Level::Notice, "retried", text.clone()).actor(who(actor)));
-        Ok(Done { message: text, count, refused: Vec::new() })
+        let refused = unknown.into_iter().map(|key| Item {
+            key: Some(key),
+            reason: "no_such_item".to_owned(),
+            detail: format!("there is nothing of this name in quarantine; {hint}"),
+            ..Default::default()
+        });
+        Ok(Done { message: text, count, refused: refused.collect() })
     }
 
     async fn repair(&self, project: &ProjectName, actor: Actor) -> Result<Done, Refusal> {
@@ -345,7 +334,10 @@ impl Control for Arc<Supervisor> {
         }
         match self.reload_files(Some(actor)).await {
             Ok(text) => Ok(Done { message: text, count: 1, refused: Vec::new() }),
-            Err(problems) => Err(invalid("the settings files have problems; nothing was changed", problems)),
+            Err(problems) => {
+                let refusal = invalid("the settings files have problems; nothing was changed", problems);
+                Err(Refusal { code: "invalid_settings".to_owned(), ..refusal })
+            }
         }
     }
 }

@@ -56,7 +56,8 @@ fn exit_codes_of_refusals() {
 #[test]
 fn every_problem_of_an_invalid_setting_is_printed() {
     let daemon = Daemon::start();
-    let problem = |path: &str| Problem { path: path.into(), message: "is wrong".into(), remedy: "do right".into() };
+    let problem =
+        |path: &str| Problem { path: path.into(), message: "is wrong\n    (\n    ^".into(), remedy: "do right".into() };
     let problems = vec![problem("projects.cats.source.regex"), problem("projects.cats.source.prefix")];
     let refusal = Refusal { problems, ..Refusal::new("invalid", "2 settings are wrong", "nothing was changed") };
     *daemon.fake.refuse.lock().unwrap() = Some(refusal);
@@ -65,11 +66,19 @@ fn every_problem_of_an_invalid_setting_is_printed() {
     assert_snapshot!(ran.err, @r##"
     error: 2 settings are wrong
       projects.cats.source.regex: is wrong
+          (
+          ^
         do right
       projects.cats.source.prefix: is wrong
+          (
+          ^
         do right
       hint: nothing was changed
     "##);
+    let said = Refusal { problems: vec![problem("p")], ..Refusal::new("invalid_settings", "wrong", "do right") };
+    *daemon.fake.refuse.lock().unwrap() = Some(said);
+    let ran = daemon.lsctl(&["reload"]);
+    assert_eq!((ran.code, ran.err.matches("do right").count()), (7, 1), "{}", ran.err);
 }
 
 #[test]

@@ -286,6 +286,7 @@ fn events_are_one_line_each() {
     2026-01-02T03:04:05.000Z info    dogs > completion 3
     "##);
     assert_eq!(daemon.ok(&["events", "--project", "cats"]).lines().count(), 1);
+    assert_eq!(daemon.ok(&["events", "cats"]).lines().count(), 1);
     assert_eq!(daemon.ok(&["events", "--since", "1"]).lines().count(), 1);
     assert_eq!(daemon.ok(&["events", "--since", "99"]).lines().count(), 2, "99 was counted by an earlier daemon");
     let json = daemon.ok(&["events", "--json"]);

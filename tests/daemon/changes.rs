@@ -40,7 +40,7 @@ pub fn l56_a_reload_takes_a_good_file_and_refuses_a_bad_one() {
     }
     assert!(rig.log().contains("ERROR projects.cats.source.regex: "), "the log says it too");
     let refused = rig.lsctl(&["reload"]);
-    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert_eq!(refused.code, 7, "{}", refused.err);
     for words in ["nothing was changed", "projects.cats.source.regex", "projects.cats.target.on_deletedd"] {
         assert!(refused.err.contains(words), "{}", refused.err);
     }

@@ -55,6 +55,11 @@ pub fn l45_a_damaged_ledger_stops_its_project_and_is_rebuilt_with_the_same_ids()
     let mut rig = rig();
     let saved = rig.label(7, "cat");
     rig.until_pushed(7, &saved);
+    for words in [&["retry", "cats", "nope"][..], &["accept", "cats", "nope"]] {
+        let unknown = rig.lsctl(words);
+        assert_eq!(unknown.code, 2, "{}", unknown.out);
+        assert!(unknown.err.contains("`nope`") && unknown.err.contains("hint: `lsctl "), "{}", unknown.err);
+    }
     let refused = rig.lsctl(&["repair", "cats"]);
     assert!(refused.code != 0 && refused.err.contains("the ledger is whole"), "{}", refused.err);
     for (round, damage) in ["middle", "header", "cut"].into_iter().enumerate() {
@@ -73,7 +78,7 @@ pub fn l45_a_damaged_ledger_stops_its_project_and_is_rebuilt_with_the_same_ids()
         fs::write(&path, &bytes).expect("written");
         rig.start();
         let reason = rig.until_code("ledger_damaged");
-        assert!(reason["hint"].as_str().is_some_and(|hint| hint.contains("`lsctl repair`")), "{reason}");
+        assert!(reason["hint"].as_str().is_some_and(|hint| hint.contains("`lsctl repair cats`")), "{reason}");
         assert_eq!(rig.status()["state"], "failed");
         until("the other project goes on", PATIENCE, || (rig.status_of("dogs")["state"] == "ok").then_some(()));
         assert_eq!(rig.tasks(), tasks, "nothing is touched");
@@ -110,7 +115,8 @@ pub fn l16_a_ledger_that_is_gone_is_no_project_without_tasks() {
         rig.start();
         rig.until_code("ledger_missing");
         assert_eq!(rig.tasks(), tasks, "nothing is touched");
-        rig.ok(&["repair", "cats"]);
+        let said = rig.ok(&["repair", "cats"]);
+        assert_eq!(said.contains("the old one is kept as"), how == "emptied", "{said}");
         goes_on(&rig, &tasks, &format!("{how}.json"));
     }
 }

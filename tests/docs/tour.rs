@@ -121,7 +121,7 @@ fn status() -> Status {
     };
     let source = SourceStatus {
         url: "s3://my-s3-bucket".into(),
-        prefix: "incoming/".into(),
+        prefix: "incoming".into(),
         regex: Some(r".*\.(jpg|png)".into()),
         listed: 1012,
         selected: 1000,

@@ -91,8 +91,8 @@ impl Rebuilding {
         &self.ledger
     }
 
-    /// Puts the new ledger in the old one's place; where the old one is now.
-    pub fn finish(self, now: UnixMillis) -> Result<PathBuf, LedgerError> {
+    /// Puts the new ledger in the old one's place; where the old one is now, if there was one.
+    pub fn finish(self, now: UnixMillis) -> Result<Option<PathBuf>, LedgerError> {
         let Self { path, new, ledger, .. } = self;
         ledger.read(|connection| connection.pragma_update(None, "journal_mode", "DELETE"))?;
         drop(ledger);
@@ -110,7 +110,7 @@ impl Rebuilding {
         moved
             .and_then(|()| forget_oldest(&path))
             .map_err(|source| LedgerError::File { path: path.display().to_string(), source })?;
-        Ok(aside)
+        Ok(aside.exists().then_some(aside))
     }
 }
 

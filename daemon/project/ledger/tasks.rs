@@ -239,24 +239,25 @@ impl Ledger {
         })
     }
 
-    /// Lets quarantined objects be tried again; none named: all. How many there were.
-    pub fn retry(&self, keys: &[String]) -> Result<u64, LedgerError> {
+    /// Lets quarantined objects be tried again; none named: all. How many there were, and which names are unknown.
+    pub fn retry(&self, keys: &[String]) -> Result<(u64, Vec<String>), LedgerError> {
+        const RETRY: [(&str, &str); 3] = [
+            ("DELETE FROM keys_without_id WHERE retired = 0", "key"),
+            ("UPDATE tasks SET bad = NULL, detail = NULL, etag = '' WHERE bad IS NOT NULL", "key"),
+            ("DELETE FROM completions WHERE state = 'quarantined' AND etag IS NULL", "name"),
+        ];
         self.transact(|tx| {
-            let mut count = 0;
-            if keys.is_empty() {
-                count += tx.execute("DELETE FROM keys_without_id WHERE retired = 0", [])?;
-                count +=
-                    tx.execute("UPDATE tasks SET bad = NULL, detail = NULL, etag = '' WHERE bad IS NOT NULL", [])?;
-                count += tx.execute("DELETE FROM completions WHERE state = 'quarantined' AND etag IS NULL", [])?;
-            }
+            let (mut count, mut unknown) = (0, Vec::new());
+            let mut all = RETRY.iter().filter(|_| keys.is_empty());
+            all.try_for_each(|(sql, _)| tx.execute(sql, []).map(|n| count += n))?;
             for key in keys {
-                count += tx.execute("DELETE FROM keys_without_id WHERE retired = 0 AND key = ?1", [key])?;
-                let sql = "UPDATE tasks SET bad = NULL, detail = NULL, etag = '' WHERE bad IS NOT NULL AND key = ?1";
-                count += tx.execute(sql, [key])?;
-                let sql = "DELETE FROM completions WHERE state = 'quarantined' AND etag IS NULL AND name = ?1";
-                count += tx.execute(sql, [key])?;
+                let before = count;
+                for (sql, name) in RETRY {
+                    count += tx.execute(&format!("{sql} AND {name} = ?1"), [key])?;
+                }
+                unknown.extend((count == before).then(|| key.clone()));
             }
-            Ok(count as u64)
+            Ok((count as u64, unknown))
         })
     }
 
