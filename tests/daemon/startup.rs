@@ -156,9 +156,9 @@ pub fn init_then_check_then_run() {
     words.extend(["--label-config", "image.xml", "--config-dir", &etc]);
     let made = Ran::of(&mut rig.labelsyncd(&words));
     assert_eq!((made.code, made.err.as_str()), (0, ""), "{}", made.out);
-    assert!(made.out.contains("next: `labelsyncd --check`"), "{}", made.out);
-
     let config = format!("{etc}/labelsyncd.toml");
+    assert!(made.out.contains(&format!("next: `labelsyncd --config {config} --check`")), "{}", made.out);
+
     let (socket, state) = (rig.socket().display().to_string(), dir("state"));
     let all = ["--config", &config, "--socket", &socket, "--state-dir", &state];
     let checked = Ran::of(rig.labelsyncd(&all).arg("--check"));
