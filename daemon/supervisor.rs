@@ -7,6 +7,7 @@
 mod doctor;
 mod health;
 mod metrics;
+mod resolve;
 mod verbs;
 
 use std::collections::BTreeMap;

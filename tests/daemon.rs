@@ -5,6 +5,8 @@
 
 #[path = "daemon/changes.rs"]
 mod changes;
+#[path = "daemon/conflicts.rs"]
+mod conflicts;
 #[path = "daemon/guards.rs"]
 mod guards;
 #[path = "daemon/label_studio.rs"]
@@ -108,6 +110,11 @@ fn main() -> ExitCode {
 /// Looks that must not be believed.
 fn guards(trials: &mut support::Trials) {
     add!(trials:
+        conflicts::l23_a_conflict_ends_with_its_object_and_what_cannot_win_is_refused,
+        conflicts::l29_what_is_missing_in_the_target_is_pushed_again_where_a_person_says_so,
+        conflicts::what_the_ledger_knows_is_shown_while_the_target_does_not_answer,
+        conflicts::c05_an_id_that_only_the_target_holds_moves_the_next_one_and_says_so_once,
+        conflicts::l13_a_task_whose_object_is_gone_comes_back_when_it_is_selected_again,
         guards::l08_a_project_directory_that_is_missing_is_waited_for,
         guards::l08_without_its_marker_nothing_is_written_or_pushed,
         guards::l08_an_empty_directory_in_its_place_is_not_the_project,

@@ -1,6 +1,7 @@
 //! `lsctl verify`.
 //!
-//! Promise: every difference is counted, the first are listed; exit code 7 where there is one, 1 where it stopped.
+//! Promise: every difference is counted, the first are listed; exit code 7 where there is one, 1 where it
+//! stopped or could not read all.
 //! Not here: the comparison; the daemon makes it.
 
 use hyper::Method;
@@ -31,6 +32,7 @@ pub async fn run(session: &mut Session, args: Args) -> Result<Exit, Failure> {
     }
     Ok(match (&report.stopped, report.different) {
         (Some(_), _) => Exit::Failed,
+        (None, 0) if report.unread > 0 => Exit::Failed,
         (None, 0) => Exit::Ok,
         (None, _) => Exit::NeedsOperator,
     })
@@ -40,12 +42,18 @@ fn print(session: &mut Session, report: &VerifyReport) -> std::io::Result<()> {
     let out = &mut session.out;
     let project = out.paint(Ink::Strong, printable(&report.project));
     let VerifyReport { checked, same, different, .. } = report;
-    out.line(format_args!("{project}: {checked} pushed completions compared, {same} the same, {different} different"))?;
+    let unread = match report.unread {
+        0 => String::new(),
+        unread => format!(", {unread} could not be compared"),
+    };
+    out.line(format_args!(
+        "{project}: {checked} pushed completions compared, {same} the same, {different} different{unread}"
+    ))?;
     for item in &report.differences {
         let (name, reason, detail) = (list::name(item), printable(&item.reason), printable(&item.detail));
         out.line(format_args!("  {name}: {reason}: {detail}"))?;
     }
-    let more = report.different.saturating_sub(report.differences.len() as u64);
+    let more = (report.different + report.unread).saturating_sub(report.differences.len() as u64);
     if more > 0 {
         out.line(format_args!("  … and {more} more"))?;
     }

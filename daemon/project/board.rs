@@ -11,6 +11,7 @@ use crate::clock::UnixMillis;
 use crate::control::api::{Hold, Item, Progress, ProjectStatus, Reason, State};
 use crate::names::Key;
 use crate::pulse::Pulse;
+use crate::sync::completions::MISSING;
 use crate::sync::select::Skip;
 
 /// What a project is doing.
@@ -245,6 +246,8 @@ impl Inner {
         }
         status.state = state;
         reasons.extend(self.warnings.values().cloned());
+        let missing = status.target.as_ref().map_or(0, |target| target.target_missing);
+        reasons.extend((missing > 0).then(|| missing_there(&status.name, missing)));
         // Both directions may fail for one cause.
         let mut unique: Vec<Reason> = Vec::new();
         for reason in reasons {
@@ -261,6 +264,21 @@ fn paused(project: &str) -> Reason {
         code: "paused".to_owned(),
         message: "by `lsctl pause`: nothing is looked at or pushed".to_owned(),
         hint: format!("`lsctl resume {project}` goes on"),
+    }
+}
+
+/// Nothing is wrong here, so the state stays as it is.
+fn missing_there(project: &str, missing: u64) -> Reason {
+    Reason {
+        code: MISSING.to_owned(),
+        message: match missing {
+            1 => "1 pushed completion is gone from the target, and is not pushed again by itself".to_owned(),
+            n => format!("{n} pushed completions are gone from the target, and are not pushed again by themselves"),
+        },
+        hint: format!(
+            "`lsctl resolve {project} {MISSING} --keep local` pushes them again, with an ID only that one; \
+             `lsctl list {project} --state conflict` lists them"
+        ),
     }
 }
 

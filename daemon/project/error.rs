@@ -123,7 +123,7 @@ impl CycleError {
 }
 
 /// Runs blocking work beside the loop.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CycleError> + Send + 'static,
 ) -> Result<T, CycleError> {
     match tokio::task::spawn_blocking(work).await {

@@ -1,7 +1,7 @@
 //! Every pushed completion compared with the target, byte for byte by its SHA-256.
 //!
 //! Promise: changes nothing; a completion that changes meanwhile is compared again, not called different; what cannot
-//! be read is a difference with its reason; memory does not grow with the number of completions.
+//! be read is listed with its reason, and not called different; memory does not grow with the number of completions.
 //! Not here: mending a difference (the cycle and `lsctl resolve` do).
 
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use super::shared::Shared;
 use super::target::road::TargetSide;
 use super::validate::MAX_COMPLETION_BYTES;
 use crate::control::api::{ITEMS_PAGE_MAX, Item, VerifyReport};
-use crate::names::{Sha256, TaskId};
+use crate::names::{ProjectName, Sha256, TaskId};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::sync::completions::RecordedState;
+use crate::sync::completions::{MISSING, RecordedState};
 
 /// Rows of the ledger at a time.
 const ROWS: usize = 1_000;
@@ -42,13 +42,13 @@ enum Compared {
 /// Compares all of them.
 pub async fn verify(shared: &Shared, side: &TargetSide) -> Result<VerifyReport, CycleError> {
     let mut report = VerifyReport { project: shared.name.to_string(), ..VerifyReport::default() };
-    let ledger = &shared.ledger;
+    let (ledger, of) = (&shared.ledger, (&shared.name, &shared.ledger));
     let (mut after, mut failures) = (String::new(), 0);
     loop {
         let rows = rows(ledger, after.clone(), ROWS).await?;
         let Some(last) = rows.last() else { return Ok(report) };
         after = last.id.to_string();
-        let mut compared = futures::stream::iter(rows).map(|row| compare(ledger, side, row)).buffered(READS_AT_ONCE);
+        let mut compared = futures::stream::iter(rows).map(|row| compare(of, side, row)).buffered(READS_AT_ONCE);
         while let Some((id, compared)) = compared.next().await {
             match compared? {
                 Compared::NotPushed => continue,
@@ -57,12 +57,15 @@ pub async fn verify(shared: &Shared, side: &TargetSide) -> Result<VerifyReport, 
                     failures = 0;
                 }
                 Compared::Different(item) => {
-                    note(&mut report, item);
+                    report.different += 1;
+                    list(&mut report, item);
                     failures = 0;
                 }
                 Compared::Failed(error) => {
                     failures += 1;
-                    note(&mut report, item(side, id, error.kind.code(), error.to_string()));
+                    report.unread += 1;
+                    let item = item(side, id, error.kind.code(), error.to_string());
+                    list(&mut report, Item { state: "not_compared".to_owned(), ..item });
                     if failures >= FAILURES_MAX {
                         report.checked += 1;
                         report.stopped = Some(CycleError::from(error).reason());
@@ -75,8 +78,7 @@ pub async fn verify(shared: &Shared, side: &TargetSide) -> Result<VerifyReport, 
     }
 }
 
-fn note(report: &mut VerifyReport, item: Item) {
-    report.different += 1;
+fn list(report: &mut VerifyReport, item: Item) {
     if report.differences.len() < ITEMS_PAGE_MAX {
         report.differences.push(item);
     }
@@ -88,22 +90,22 @@ async fn rows(ledger: &Arc<Ledger>, after: String, limit: usize) -> Result<Vec<C
 }
 
 async fn compare(
-    ledger: &Arc<Ledger>,
+    (project, ledger): (&ProjectName, &Arc<Ledger>),
     side: &TargetSide,
     row: CompletionRow,
 ) -> (TaskId, Result<Compared, CycleError>) {
     let id = row.id;
-    (id, compare_until_still(ledger, side, row).await)
+    (id, compare_until_still((project, ledger), side, row).await)
 }
 
 /// A difference counts only where the row is still the same after the object was read.
 async fn compare_until_still(
-    ledger: &Arc<Ledger>,
+    (project, ledger): (&ProjectName, &Arc<Ledger>),
     side: &TargetSide,
     mut row: CompletionRow,
 ) -> Result<Compared, CycleError> {
     for _ in 0..AGAIN_MAX {
-        let compared = compare_once(side, &row).await;
+        let compared = compare_once(project, side, &row).await;
         if matches!(compared, Compared::Same | Compared::NotPushed) {
             return Ok(compared);
         }
@@ -119,11 +121,11 @@ async fn compare_until_still(
     Ok(Compared::NotPushed)
 }
 
-async fn compare_once(side: &TargetSide, row: &CompletionRow) -> Compared {
+async fn compare_once(project: &ProjectName, side: &TargetSide, row: &CompletionRow) -> Compared {
     let pushed = match row.recorded.state {
         RecordedState::InStep => row.recorded.sha,
         RecordedState::Missing => {
-            return Compared::Different(item(side, row.id, "target_missing", "it is gone from the target".to_owned()));
+            return Compared::Different(missing(project, side, row.id));
         }
         RecordedState::Buried | RecordedState::Disputed(_) | RecordedState::Quarantined | RecordedState::Begun => None,
     };
@@ -135,13 +137,16 @@ async fn compare_once(side: &TargetSide, row: &CompletionRow) -> Compared {
             Compared::Different(item(side, row.id, "target_differs", detail))
         }
         Err(error) => match error.kind {
-            StoreErrorKind::ObjectMissing => {
-                Compared::Different(item(side, row.id, "target_missing", "it is gone from the target".to_owned()))
-            }
+            StoreErrorKind::ObjectMissing => Compared::Different(missing(project, side, row.id)),
             StoreErrorKind::TooLarge => Compared::Different(item(side, row.id, "target_differs", error.to_string())),
             _ => Compared::Failed(error),
         },
     }
+}
+
+fn missing(project: &ProjectName, side: &TargetSide, id: TaskId) -> Item {
+    let detail = format!("it is gone from the target; `lsctl resolve {project} {id} --keep local` pushes it again");
+    item(side, id, MISSING, detail)
 }
 
 fn item(side: &TargetSide, id: TaskId, reason: &str, detail: String) -> Item {

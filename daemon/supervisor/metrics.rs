@@ -30,11 +30,14 @@ const HELD: [&str; 8] = [
 /// A family of the project's numbers: name, help, value.
 type PerProject = (&'static str, &'static str, fn(&ProjectStatus) -> Option<f64>);
 
-const PER_PROJECT: [PerProject; 8] = [
+const PER_PROJECT: [PerProject; 9] = [
     ("tasks", "Tasks of labelsync's in tasks.json", |p| Some(p.tasks as f64)),
     ("conflicts", "Completions that need a person", |p| Some(p.conflicts as f64)),
     ("quarantined", "Items in quarantine", |p| Some(p.quarantined as f64)),
     ("unsettled", "Completion files that do not come to rest", |p| Some(p.target.as_ref()?.unsettled as f64)),
+    ("target_missing", "Pushed completions that are gone from the target", |p| {
+        Some(p.target.as_ref()?.target_missing as f64)
+    }),
     ("disk_full", "1: no space where the project or the state is", |p| {
         Some(if p.reasons.iter().any(|reason| reason.code == "disk_full") { 1.0 } else { 0.0 })
     }),

@@ -12,17 +12,16 @@ use crate::control::api::{
 };
 use crate::control::{Actor, Control, EventFeed};
 use crate::events::{Happened, Level};
-use crate::names::{Key, ProjectName, TaskId, counted, printable};
+use crate::names::{ProjectName, counted, printable};
 use crate::project::board::Board;
 use crate::project::error::CycleError;
 use crate::project::repair;
 use crate::project::shared::Shared;
 use crate::project::source::look::SourceSide;
 use crate::project::source::road::SourceRoad;
-use crate::project::wakes::{SourceWake, TargetWake};
+use crate::project::wakes::SourceWake;
 use crate::settings::show::diff;
 use crate::settings::{Overrides, Problem, SourcePatch, TargetPatch};
-use crate::sync::completions::Resolution;
 
 /// How long a change waits for the look at what it will do; the change itself does not wait for more.
 const PLAN_WITH_CHANGE: Duration = Duration::from_secs(5);
@@ -216,46 +215,7 @@ impl Control for Arc<Supervisor> {
         keep: Keep,
         actor: Actor,
     ) -> Result<Done, Refusal> {
-        let running = self.running(project)?;
-        let shared = opened(&running)?;
-        check_count(&keys)?;
-        let resolution = match keep {
-            Keep::Local => Resolution::Local,
-            Keep::Remote => Resolution::Remote,
-        };
-        let prefix = running.in_force.borrow().target.as_ref().map(|side| side.prefix()).unwrap_or_default();
-        let start = prefix.clone();
-        let (resolved, refused) = in_ledger(move || {
-            let (mut resolved, mut refused) = (std::collections::BTreeSet::new(), Vec::new());
-            for key in keys {
-                let id = TaskId::parse(&key).or_else(|| TaskId::parse(key.strip_prefix(&start)?));
-                match id {
-                    Some(id) if shared.ledger.resolve(id, resolution)? => {
-                        resolved.insert(id);
-                    }
-                    Some(_) | None => refused.push(Item {
-                        key: Some(key),
-                        id: id.map(TaskId::get),
-                        reason: "no_conflict".to_owned(),
-                        detail: "there is no conflict of this id or key".to_owned(),
-                        ..Default::default()
-                    }),
-                }
-            }
-            Ok((resolved, refused))
-        })
-        .await?;
-        let count = resolved.len() as u64;
-        let word = if keep == Keep::Local { "local" } else { "remote" };
-        let then = format!("the {word} side is kept, the other goes to the state directory");
-        for id in &resolved {
-            let happened = Happened::new(Level::Notice, "resolved", format!("completion {id}: {then}"));
-            let happened = happened.task(Some(*id)).key(&Key::new(format!("{prefix}{id}")));
-            self.tell(project, happened.actor(who(actor)));
-        }
-        let text = format!("{count} conflicts: {then}");
-        running.wakes.wake_target(TargetWake::Some(resolved));
-        Ok(Done { message: text, count, refused })
+        self.end_conflicts(project, keys, keep, actor).await
     }
 
     async fn items(&self, project: &ProjectName, state: ItemState, after: Option<String>) -> Result<Items, Refusal> {
@@ -456,7 +416,7 @@ pub(super) fn opened(running: &Running) -> Result<Shared, Refusal> {
     })
 }
 
-async fn in_ledger<T: Send + 'static>(
+pub(super) async fn in_ledger<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CycleError> + Send + 'static,
 ) -> Result<T, Refusal> {
     match tokio::task::spawn_blocking(work).await {
@@ -480,7 +440,7 @@ pub(super) fn no_side(code: &str, project: &ProjectName, side: &str) -> Refusal 
     Refusal::new(code, format!("{project} has no {side} storage"), hint)
 }
 
-fn check_count(keys: &[String]) -> Result<(), Refusal> {
+pub(super) fn check_count(keys: &[String]) -> Result<(), Refusal> {
     if keys.len() <= KEYS_MAX {
         return Ok(());
     }

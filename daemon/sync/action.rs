@@ -321,6 +321,8 @@ pub enum Dispute {
     IdReused,
     /// The object in the target is about other data than the task.
     DataMismatch,
+    /// The object in the target is no completion of this id: no JSON, or without what one has (contract C16).
+    NoCompletion,
 }
 
 impl Dispute {
@@ -331,12 +333,13 @@ impl Dispute {
             Self::DeletedHere => "deleted_here",
             Self::IdReused => "id_reused",
             Self::DataMismatch => "data_mismatch",
+            Self::NoCompletion => "no_completion",
         }
     }
 
     /// From its code.
     pub fn parse(code: &str) -> Option<Self> {
-        [Self::BothChanged, Self::DeletedHere, Self::IdReused, Self::DataMismatch]
+        [Self::BothChanged, Self::DeletedHere, Self::IdReused, Self::DataMismatch, Self::NoCompletion]
             .into_iter()
             .find(|d| d.code() == code)
     }
@@ -348,6 +351,7 @@ impl Dispute {
             Self::DeletedHere => "the file was deleted, and the object in the target changed",
             Self::IdReused => "the file is about other data than this id stood for: Label Studio gave the id again",
             Self::DataMismatch => "the object in the target is about other data than the task of this id",
+            Self::NoCompletion => "the object in the target is no completion of this id",
         }
     }
 }
@@ -386,6 +390,8 @@ pub enum CompletionAction {
     },
     /// Both are gone.
     Forget,
+    /// What was in dispute is gone from the target, and nothing was ever in step: as if it had never been seen.
+    Over,
     /// The push that was begun has not happened, and its file is gone.
     Withdraw,
 }
@@ -408,6 +414,7 @@ impl CompletionAction {
             Self::Dispute(_) => "conflict",
             Self::Quarantine { .. } => "quarantined",
             Self::Forget => "completion_forgotten",
+            Self::Over => "conflict_over",
             Self::Withdraw => "push_withdrawn",
         }
     }
@@ -428,6 +435,7 @@ impl CompletionAction {
                 format!("! completion {id} quarantined: {reason}: {}", crate::names::printable(detail))
             }
             Self::Forget => format!(". completion {id} is gone on both sides"),
+            Self::Over => format!(". completion {id}: what was in dispute is gone, the conflict is over"),
             Self::Withdraw => format!(". completion {id} was not pushed: another object is there"),
         }
     }

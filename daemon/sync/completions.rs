@@ -7,6 +7,9 @@
 use super::action::{CompletionAction, Dispute};
 use crate::names::{ETag, Sha256};
 
+/// The code of an object that is gone from the target: it is pushed again when the file changes or a person wants it.
+pub const MISSING: &str = "target_missing";
+
 /// What was last in step, B in the table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded {
@@ -206,7 +209,7 @@ fn must_look(b: &Recorded, l: &Local) -> bool {
     match b.state {
         _ if b.begun.is_some() => true,
         RecordedState::Disputed(_) => b.resolution.is_some() || !as_disputed,
-        RecordedState::Missing => !matches!(l, Local::AsRecorded),
+        RecordedState::Missing => b.resolution.is_some() || !matches!(l, Local::AsRecorded),
         RecordedState::InStep | RecordedState::Buried | RecordedState::Quarantined | RecordedState::Begun => false,
     }
 }
@@ -282,15 +285,26 @@ fn disputed(b: &Recorded, l: &Local, r: &Remote, task: &TaskFacts) -> Option<Dec
         Some(Resolution::Local) if sha.is_none() => Some(Decision::Act(CompletionAction::Bury)),
         Some(Resolution::Local) if matches!(l, Local::AsRecorded) => Some(Decision::ReadLocal),
         Some(Resolution::Local) => Some(Decision::Act(CompletionAction::Push { expected: etag })),
-        // There is nothing to bring in: it stays a dispute, and is told again.
-        Some(Resolution::Remote) if etag.is_none() => Some(Decision::Act(CompletionAction::Dispute(dispute))),
         Some(Resolution::Remote) if matches!(r, Remote::Version(_)) => Some(Decision::ReadRemote),
-        // What is no completion would make Label Studio fail for everybody (C16); what is about other data would be
-        // attached to another task.
-        Some(Resolution::Remote) => Some(Decision::Act(match bring_in(r, task) {
-            Decision::Act(CompletionAction::BringIn) => CompletionAction::BringIn,
-            _ => CompletionAction::Dispute(dispute),
+        // What cannot be brought in stays a dispute, and is told again.
+        Some(Resolution::Remote) => Some(Decision::Act(match why_not_remote(r, task) {
+            None => CompletionAction::BringIn,
+            Some(_) => CompletionAction::Dispute(dispute),
         })),
+    }
+}
+
+/// Why an object that was looked into cannot win over the file: a stable code and its words; `None`: it can. What is no
+/// completion would make Label Studio fail for everybody (C16); what is about other data would be attached to another task.
+pub fn why_not_remote(r: &Remote, task: &TaskFacts) -> Option<(&'static str, &'static str)> {
+    let Remote::Object { meaning, .. } = r else {
+        return Some(("no_object", "there is no object in the target"));
+    };
+    match (meaning, task.present) {
+        (None, _) => Some((Dispute::NoCompletion.code(), Dispute::NoCompletion.text())),
+        (_, None) => Some(("task_not_shown", "its task is not in tasks.json now")),
+        (Some(meaning), Some(present)) if meaning.data_hash == present => None,
+        (Some(_), Some(_)) => Some((Dispute::DataMismatch.code(), Dispute::DataMismatch.text())),
     }
 }
 
@@ -319,21 +333,30 @@ fn unchanged_here(
     if state == Some(RecordedState::Quarantined) && matches!(l, Local::AsRecorded) {
         return Decision::Nothing("quarantined");
     }
+    if let (Some(RecordedState::Disputed(dispute)), Local::Absent) = (state, l)
+        && let Some(action) = no_file_in_dispute(dispute, r, there)
+    {
+        return Decision::Act(action);
+    }
     match there {
         RemoteChange::AsRecorded if state == Some(RecordedState::Missing) && !matches!(r, Remote::Unseen) => {
             Decision::Act(CompletionAction::Found)
         }
-        RemoteChange::AsRecorded if state == Some(RecordedState::Missing) => Decision::Nothing("target_missing"),
+        RemoteChange::AsRecorded if state == Some(RecordedState::Missing) => Decision::Nothing(MISSING),
         // The push that was begun never happened, and its file is gone, or is what was in step before.
         RemoteChange::AsRecorded if begun && matches!(l, Local::Absent) => forget_or_bury(r, policy),
         RemoteChange::AsRecorded if begun => Decision::Act(CompletionAction::Adopt),
         // The same bytes in another file: its fingerprint is recorded, or it would be read in every cycle.
         RemoteChange::AsRecorded if matches!(l, Local::File { .. }) => Decision::Act(CompletionAction::Adopt),
         RemoteChange::AsRecorded => Decision::Nothing(""),
-        RemoteChange::Gone if state == Some(RecordedState::Missing) && !matches!(l, Local::File { .. }) => {
-            Decision::Nothing("target_missing")
+        // There is no file to push again either.
+        RemoteChange::Gone if matches!(l, Local::Absent) || state == Some(RecordedState::Buried) => {
+            Decision::Act(CompletionAction::Forget)
         }
-        RemoteChange::Gone if state == Some(RecordedState::Buried) => Decision::Act(CompletionAction::Forget),
+        RemoteChange::Gone if state == Some(RecordedState::Missing) && is_wanted_again(b) => push(None),
+        RemoteChange::Gone if state == Some(RecordedState::Missing) && !matches!(l, Local::File { .. }) => {
+            Decision::Nothing(MISSING)
+        }
         RemoteChange::Gone => Decision::Act(CompletionAction::Missing),
         RemoteChange::Ours if matches!(l, Local::Absent) => forget_or_bury(r, policy),
         RemoteChange::Ours => push(r.version()),
@@ -345,6 +368,25 @@ fn unchanged_here(
         RemoteChange::Changed if r.holds(b.and_then(|b| b.sha)) => Decision::Act(CompletionAction::Adopt),
         RemoteChange::Changed if !policy.create_local_copy => unless_begun(begun, Decision::Nothing("remote_only")),
         RemoteChange::Changed => unless_begun(begun, bring_in(r, task)),
+    }
+}
+
+/// A person wants a completion that is missing in the target to be there again.
+fn is_wanted_again(b: Option<&Recorded>) -> bool {
+    b.is_some_and(|b| b.resolution == Some(Resolution::Local))
+}
+
+/// The object of a dispute without a file is another one now, or gone, and the file was never in step, or is deleted.
+fn no_file_in_dispute(dispute: Dispute, r: &Remote, there: RemoteChange) -> Option<CompletionAction> {
+    let is_deleted = dispute == Dispute::DeletedHere;
+    match (there, r) {
+        (_, Remote::Unseen) => None,
+        (_, Remote::Absent) if is_deleted => Some(CompletionAction::Forget),
+        (_, Remote::Absent) => Some(CompletionAction::Over),
+        (RemoteChange::AsRecorded, _) => Some(CompletionAction::Bury),
+        // A deletion is not undone by what others write.
+        (RemoteChange::Changed, _) if is_deleted => Some(CompletionAction::Dispute(dispute)),
+        (RemoteChange::Changed | RemoteChange::Ours | RemoteChange::Gone, _) => None,
     }
 }
 
@@ -364,10 +406,11 @@ fn needs_reading(b: Option<&Recorded>, r: &Remote) -> bool {
 fn bring_in(r: &Remote, task: &TaskFacts) -> Decision {
     let Some(present) = task.present else { return Decision::Nothing("task_not_shown") };
     let Remote::Object { meaning, .. } = r else { return Decision::ReadRemote };
-    match meaning {
-        Some(meaning) if meaning.data_hash == present => Decision::Act(CompletionAction::BringIn),
-        Some(_) | None => Decision::Act(CompletionAction::Dispute(Dispute::DataMismatch)),
-    }
+    Decision::Act(match meaning {
+        Some(meaning) if meaning.data_hash == present => CompletionAction::BringIn,
+        Some(_) => CompletionAction::Dispute(Dispute::DataMismatch),
+        None => CompletionAction::Dispute(Dispute::NoCompletion),
+    })
 }
 
 /// L was in step and is gone.

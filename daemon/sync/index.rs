@@ -39,6 +39,8 @@ pub enum KnownState<F = Form> {
     Hidden {
         /// Its id, kept.
         id: TaskId,
+        /// As its object had vanished (`on_removed = "hide"`), not as it was deselected.
+        removed: bool,
     },
     /// The user deleted its task: it is never made again.
     Retired,
@@ -66,7 +68,7 @@ impl KnownState {
     pub fn as_ref(&self) -> KnownState<&Form> {
         match self {
             Self::Live { id, form, gone } => KnownState::Live { id: *id, form, gone: *gone },
-            Self::Hidden { id } => KnownState::Hidden { id: *id },
+            Self::Hidden { id, removed } => KnownState::Hidden { id: *id, removed: *removed },
             Self::Retired => KnownState::Retired,
             Self::Quarantined => KnownState::Quarantined,
         }

@@ -295,7 +295,7 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
                 self.counts.skip(Skip::Quarantined, listed.key);
                 Ok(())
             }
-            KnownState::Hidden { id } => {
+            KnownState::Hidden { id, .. } => {
                 self.emit(Difference::Returned { id, listed: listed.to_listed(), changed }, out)
             }
             KnownState::Live { id, form, gone } => {
@@ -371,7 +371,26 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
                 };
                 self.emit(Difference::Plain(action), out)
             }
+            KnownState::Hidden { id, removed: false } if selected => self.selected_again(id, Key::new(row.key), out),
             _ => self.deselected(row, out),
+        }
+    }
+
+    /// A task that was deselected is selected again, and its object is gone meanwhile: as if it had gone now.
+    fn selected_again<E>(
+        &mut self,
+        id: TaskId,
+        key: Key,
+        out: &mut impl FnMut(Difference) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.policy.on_removed {
+            OnRemoved::Keep => {
+                self.emit(Difference::Plain(TaskAction::Show { id, key: key.clone() }), out)?;
+                self.emit(Difference::Plain(TaskAction::Gone { id, key }), out)
+            }
+            OnRemoved::Hide => {
+                self.emit(Difference::Plain(TaskAction::Hide { id, key, why: HideReason::Removed }), out)
+            }
         }
     }
 

@@ -4,12 +4,13 @@
 //! Not here: the kinds themselves; whoever tells an event names its kind.
 
 /// In the order of the kinds.
-const IDS: [(&str, &str); 61] = [
+const IDS: [(&str, &str); 63] = [
     ("brought_in", "c3a2378adffa5703b85f5d334c45af45"),
     ("completion_adopted", "38564a2ec9095c9e9b9be69312aba4df"),
     ("completion_deleted", "d34cc72ca6e85caf88518e552058d0d3"),
     ("completion_forgotten", "9c3cf38901d35e178f79a2f1fe32410a"),
     ("conflict", "6075928e197f56a386378a4a3ae38731"),
+    ("conflict_over", "3d5a0f0be7b64b12a4a6c2f9d1e8574c"),
     ("copied", "e2af75ea6a365a07aab9f265607b91a6"),
     ("copies_full", "e6b5379279b45d04b62062059103cb31"),
     ("cycle_done", "c81b5fa481fd412491920c4af8353f96"),
@@ -20,6 +21,7 @@ const IDS: [(&str, &str); 61] = [
     ("held", "749e0de9d12559f0ae3494dee6dda0cf"),
     ("id_reused", "58d2cd2d57aa5acb93958c6c9e7c3cb6"),
     ("ids_adopted", "03bd5853257b5a0e94c77c75e57e09dd"),
+    ("ids_reserved", "b1a6f0c94e3d4c07a58e27d3f60b9a15"),
     ("import_changed", "ff17c50a3fe955d0a235d7307a7856c3"),
     ("import_deleted", "938817af9d645053ac633bb464a7e826"),
     ("import_seen", "b26503e7a09752f1869d82d8f6601d82"),

@@ -290,6 +290,7 @@ impl Control for Fake {
             checked: 9,
             same: 9 - different,
             different,
+            unread: 0,
             differences,
             stopped: None,
         })

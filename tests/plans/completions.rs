@@ -142,7 +142,10 @@ fn l26_a_push_without_receipt() {
 fn l29_what_was_deleted_or_is_missing() {
     let buried = Recorded { sha: None, ..recorded(RecordedState::Buried) };
     let mut text = table("deleted here, the object was kept", Some(&buried), &task(), POLICY);
-    text += &table("missing in the target", Some(&recorded(RecordedState::Missing)), &task(), POLICY);
+    let missing = recorded(RecordedState::Missing);
+    text += &table("missing in the target", Some(&missing), &task(), POLICY);
+    let wanted = Recorded { resolution: Some(Resolution::Local), ..missing };
+    text += &table("missing in the target, wanted there again", Some(&wanted), &task(), POLICY);
     golden("completion_gone", &text);
 }
 
@@ -155,6 +158,18 @@ fn l23_a_dispute_ends_as_the_person_says() {
     text += &table("in dispute, the file wins", Some(&b), &task(), POLICY);
     b.resolution = Some(Resolution::Remote);
     text += &table("in dispute, the object wins", Some(&b), &task(), POLICY);
+    // The object came from elsewhere: no file, and nothing was ever in step.
+    let mut b = Recorded { sha: None, etag: None, data_hash: None, ..b };
+    for (dispute, words) in
+        [(Dispute::NoCompletion, "no completion"), (Dispute::DeletedHere, "a change of a deleted one")]
+    {
+        b.state = RecordedState::Disputed(dispute);
+        b.disputed = Some((None, Some(ETag::new("e2"))));
+        b.resolution = None;
+        text += &table(&format!("the object in dispute is {words}"), Some(&b), &task(), POLICY);
+        b.resolution = Some(Resolution::Remote);
+        text += &table(&format!("the object in dispute is {words}, it wins"), Some(&b), &task(), POLICY);
+    }
     golden("completion_disputed", &text);
 }
 

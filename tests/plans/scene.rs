@@ -8,7 +8,7 @@ use labelsync::settings::{OnChanged, OnRemoved};
 use labelsync::store::faulty::{Faults, Faulty};
 use labelsync::store::listing::{self, ListingError, Order};
 use labelsync::store::memory::MemoryStore;
-use labelsync::sync::action::{Form, TaskAction};
+use labelsync::sync::action::{Form, HideReason, TaskAction};
 use labelsync::sync::holds::{ChangeLimit, VanishLimit};
 use labelsync::sync::pattern::Pattern;
 use labelsync::sync::select::{OwnTarget, Scope, Selection};
@@ -217,7 +217,9 @@ impl Scene {
             }
             TaskAction::Update { id, etag, form, .. } => set(Some(etag), live(id, form, false)),
             TaskAction::Quarantine { id: None, etag, .. } => set(Some(etag), KnownState::Quarantined),
-            TaskAction::Hide { id, .. } => set(None, KnownState::Hidden { id }),
+            TaskAction::Hide { id, why, .. } => {
+                set(None, KnownState::Hidden { id, removed: why == HideReason::Removed })
+            }
             TaskAction::Show { id, .. } => set(None, live(id, form_of_policy, false)),
             TaskAction::Note { etag, .. } => self.index.get_mut(&key).unwrap().etag = etag,
             TaskAction::Quarantine { id: Some(_), etag, .. } => {
@@ -240,7 +242,7 @@ impl Scene {
     /// The id of a key's task.
     pub fn id(&self, key: &str) -> Option<TaskId> {
         match self.index.get(&Key::new(key))?.state {
-            KnownState::Live { id, .. } | KnownState::Hidden { id } => Some(id),
+            KnownState::Live { id, .. } | KnownState::Hidden { id, .. } => Some(id),
             KnownState::Retired | KnownState::Quarantined => None,
         }
     }

@@ -44,6 +44,17 @@ fn l06_a_removed_object_keeps_or_hides_its_task() {
     scene.remove("b").step("removed, on_removed = hide: also what was gone before");
     scene.step("nothing to do");
     scene.put("a", "2").put("b", "1").step("both are back, under their ids");
+    scene.policy.on_removed = OnRemoved::Keep;
+    scene.regex(Some("[ab]")).remove("a").remove("b").step("removed again");
+    scene.regex(Some("nothing")).step("deselected");
+    scene.regex(Some(".*")).step("selected again: the tasks stay, as their objects' going hid none");
+    scene.step("nothing to do");
+    scene.regex(Some("nothing")).step("deselected");
+    scene.policy.on_removed = OnRemoved::Hide;
+    scene.regex(Some(".*")).step("selected again with on_removed = hide: known as removed");
+    scene.step("nothing to do");
+    scene.policy.on_removed = OnRemoved::Keep;
+    scene.step("what is known as removed waits for its object");
     golden("removed", scene.text());
 }
 

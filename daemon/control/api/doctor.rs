@@ -67,8 +67,11 @@ pub struct VerifyReport {
     pub checked: u64,
     /// Of these, the same byte for byte.
     pub same: u64,
-    /// Of these, different, gone, or not readable; all of them are counted.
+    /// Of these, different or gone; all of them are counted.
     pub different: u64,
+    /// Of these, not readable, so that nothing is known of them.
+    #[serde(default)]
+    pub unread: u64,
     /// The first of those, each with its reason (`target_missing`, `target_differs`, `access_denied` …).
     pub differences: Vec<Item>,
     /// Why it ended before the last one.

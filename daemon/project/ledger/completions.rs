@@ -161,10 +161,18 @@ impl Ledger {
         })
     }
 
-    /// How a person ended a dispute. False where there is none of this id.
+    /// How a person ended a dispute, or that what is missing in the target is wanted there again. False where there is
+    /// neither of this id.
     pub fn resolve(&self, id: TaskId, resolution: Resolution) -> Result<bool, LedgerError> {
-        let sql = "UPDATE completions SET resolution = ?2 WHERE name = ?1 AND state = 'disputed'";
+        let sql = "UPDATE completions SET resolution = ?2
+                   WHERE name = ?1 AND (state = 'disputed' OR (state = 'missing' AND ?2 = 'local'))";
         self.transact(|tx| Ok(tx.execute(sql, (id.to_string(), resolution_text(resolution)))? == 1))
+    }
+
+    /// All that are missing in the target are wanted there again; how many.
+    pub fn push_missing_again(&self) -> Result<u64, LedgerError> {
+        let sql = "UPDATE completions SET resolution = 'local' WHERE state = 'missing'";
+        self.transact(|tx| Ok(tx.execute(sql, [])? as u64))
     }
 
     /// Rows whose push has no receipt, or whose dispute a person has ended: these are looked at in every cycle.

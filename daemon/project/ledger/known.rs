@@ -118,7 +118,7 @@ impl Batch {
         let text = |range: &Range<usize>| &self.text[range.clone()];
         let state = match place.state {
             KnownState::Live { id, form, gone } => KnownState::Live { id, form: &self.forms[form].1, gone },
-            KnownState::Hidden { id } => KnownState::Hidden { id },
+            KnownState::Hidden { id, removed } => KnownState::Hidden { id, removed },
             KnownState::Retired => KnownState::Retired,
             KnownState::Quarantined => KnownState::Quarantined,
         };
@@ -139,7 +139,7 @@ impl Batch {
         let id = id_of(id, 3)?;
         let state = match state(row, 4)? {
             TaskState::Live => KnownState::Live { id, form: self.form(row)?, gone: row.get(6)? },
-            TaskState::Hidden => KnownState::Hidden { id },
+            TaskState::Hidden => KnownState::Hidden { id, removed: row.get(6)? },
             TaskState::Retired | TaskState::Foreign | TaskState::Spent => KnownState::Retired,
         };
         self.rows.push(Place { key, etag, copied, state, bad: row.get(8)? });

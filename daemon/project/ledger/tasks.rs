@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::rows::{self, Moved, NearChange, PendingTask, StoredTask, facts, form_text, sql_id, unknown_data};
 use super::{Ledger, LedgerError, set_meta};
 use crate::names::{ETag, Key, Sha256, TaskId};
-use crate::sync::action::{NearAction, TaskAction};
+use crate::sync::action::{HideReason, NearAction, TaskAction};
 use crate::sync::completions::TaskFacts;
 use crate::sync::near::{KnownTask, TaskState};
 
@@ -335,9 +335,12 @@ fn reserve_one(tx: &Transaction, origin: i64, action: &TaskAction) -> rusqlite::
         TaskAction::Note { id, etag, .. } => {
             tx.prepare_cached("UPDATE tasks SET etag = ?2 WHERE id = ?1")?.execute((sql_id(*id), etag.as_str()))?;
         }
-        TaskAction::Hide { id, .. } => {
-            tx.prepare_cached("UPDATE tasks SET state = 1, settled = 0, gone = 0 WHERE id = ?1 AND state = 0")?
-                .execute([sql_id(*id)])?;
+        TaskAction::Hide { id, why, .. } => {
+            // What is hidden already is only known for another reason now.
+            tx.prepare_cached(
+                "UPDATE tasks SET settled = settled AND state = 1, state = 1, gone = ?2 WHERE id = ?1 AND state IN (0, 1)",
+            )?
+            .execute((sql_id(*id), *why == HideReason::Removed))?;
         }
         // Label Studio that was started meanwhile has not listed it.
         TaskAction::Show { id, .. } => {
@@ -346,11 +349,9 @@ fn reserve_one(tx: &Transaction, origin: i64, action: &TaskAction) -> rusqlite::
             )?
             .execute([sql_id(*id)])?;
         }
-        TaskAction::Gone { id, .. } => {
-            tx.prepare_cached("UPDATE tasks SET gone = 1 WHERE id = ?1")?.execute([sql_id(*id)])?;
-        }
-        TaskAction::Back { id, .. } => {
-            tx.prepare_cached("UPDATE tasks SET gone = 0 WHERE id = ?1")?.execute([sql_id(*id)])?;
+        TaskAction::Gone { id, .. } | TaskAction::Back { id, .. } => {
+            let gone = matches!(action, TaskAction::Gone { .. });
+            tx.prepare_cached("UPDATE tasks SET gone = ?2 WHERE id = ?1")?.execute((sql_id(*id), gone))?;
         }
         TaskAction::Quarantine { id: Some(id), etag, reason, detail, .. } => {
             tx.prepare_cached("UPDATE tasks SET etag = ?2, bad = ?3, detail = ?4 WHERE id = ?1")?.execute((

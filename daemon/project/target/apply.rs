@@ -37,6 +37,8 @@ pub struct Observed {
     local_bytes: Option<Bytes>,
     remote: Remote,
     remote_bytes: Option<Bytes>,
+    /// Why the object is no completion.
+    unfit: Option<String>,
 }
 
 /// What observing came to.
@@ -92,6 +94,7 @@ pub async fn observe(
         local_bytes,
         remote: wanted.remote,
         remote_bytes: None,
+        unfit: None,
     };
     for _ in 0..LOOKS_MAX {
         let recorded = o.row.as_ref().map(|row| &row.recorded);
@@ -99,11 +102,8 @@ pub async fn observe(
             Decision::Nothing(_) => return Ok(Seen::Nothing),
             Decision::Wait => return Ok(Seen::Torn),
             Decision::ReadLocal => read_local(shared, &mut o).await?,
-            Decision::LookRemote => {
-                let head = side.store.head(&side.key(id)).await?;
-                o.remote = head.map_or(Remote::Absent, |listed| Remote::Version(listed.etag));
-            }
-            Decision::ReadRemote => read_remote(side, &mut o).await?,
+            Decision::LookRemote => o.remote = look(side, id).await?,
+            Decision::ReadRemote => (o.remote, o.remote_bytes, o.unfit) = read(side, id, o.remote.version()).await?,
             Decision::Act(CompletionAction::Push { .. }) if o.local_bytes.is_none() => {
                 read_local(shared, &mut o).await?
             }
@@ -156,35 +156,42 @@ fn read_file(read: &Reads<'_>, id: TaskId, expected: Option<Fingerprint>) -> Fil
     Ok((local, Some(Bytes::from(contents.bytes))))
 }
 
-async fn read_remote(side: &TargetSide, o: &mut Observed) -> Result<(), CycleError> {
+/// An object with its bytes, and why it is no completion where it is none.
+type Read = (Remote, Option<Bytes>, Option<String>);
+
+/// The object as it is now, looked into.
+pub async fn object(side: &TargetSide, id: TaskId) -> Result<Read, CycleError> {
+    match look(side, id).await? {
+        Remote::Version(etag) => read(side, id, Some(etag)).await,
+        other => Ok((other, None, None)),
+    }
+}
+
+async fn look(side: &TargetSide, id: TaskId) -> Result<Remote, CycleError> {
+    let head = side.store.head(&side.key(id)).await?;
+    Ok(head.map_or(Remote::Absent, |listed| Remote::Version(listed.etag)))
+}
+
+async fn read(side: &TargetSide, id: TaskId, seen: Option<ETag>) -> Result<Read, CycleError> {
     let limits = TaskLimits::of_completions();
-    let object = match side.store.get(&side.key(o.id), limits.body_bytes as u64).await {
+    let object = match side.store.get(&side.key(id), limits.body_bytes as u64).await {
         Ok(object) => object,
-        Err(error) if error.kind == StoreErrorKind::ObjectMissing => {
-            o.remote = Remote::Absent;
-            return Ok(());
-        }
+        Err(error) if error.kind == StoreErrorKind::ObjectMissing => return Ok((Remote::Absent, None, None)),
         Err(error) if error.kind == StoreErrorKind::TooLarge => {
             // Its version is known; what it holds cannot be a completion of ours.
-            if let Some(etag) = o.remote.version() {
-                o.remote = Remote::Object { etag, sha: Sha256::of(b""), meaning: None };
-                return Ok(());
-            }
-            return Err(error.into());
+            let Some(etag) = seen else { return Err(error.into()) };
+            return Ok((Remote::Object { etag, sha: Sha256::of(b""), meaning: None }, None, Some(error.to_string())));
         }
         Err(error) => return Err(error.into()),
     };
-    let id = o.id;
     let bytes = object.bytes.clone();
-    let (sha, meaning) = blocking(move || {
-        let facts = completion_file(&bytes, id, &limits).ok();
-        let meaning = facts.map(|facts| Meaning { canonical: facts.canonical, data_hash: facts.data_hash });
-        Ok((Sha256::of(&bytes), meaning))
-    })
-    .await?;
-    o.remote = Remote::Object { etag: object.etag, sha, meaning };
-    o.remote_bytes = Some(object.bytes);
-    Ok(())
+    let (sha, facts) = blocking(move || Ok((Sha256::of(&bytes), completion_file(&bytes, id, &limits)))).await?;
+    let (meaning, unfit) = match facts {
+        Ok(facts) => (Some(Meaning { canonical: facts.canonical, data_hash: facts.data_hash }), None),
+        Err(Rejected { code: rejected::TORN, detail }) => (None, Some(format!("it is not whole JSON: {detail}"))),
+        Err(unfit) => (None, Some(unfit.to_string())),
+    };
+    Ok((Remote::Object { etag: object.etag, sha, meaning }, Some(object.bytes), unfit))
 }
 
 /// What must be written down before the effect: that these bytes are on their way.
@@ -265,8 +272,15 @@ async fn try_effect(
         CompletionAction::Adopt => Ok(Some(adopted(&o))),
         CompletionAction::Bury => Ok(Some(buried(&o, o.remote.version().or(recorded_etag(&o))))),
         CompletionAction::Forget => Ok(Some(buried(&o, None))),
+        CompletionAction::Over => Ok(Some(in_step_never(o.id))),
         CompletionAction::Withdraw => Ok(Some(withdrawn(&o))),
-        CompletionAction::Missing => Ok(Some(restated(&o, RecordedState::Missing, String::new(), String::new()))),
+        CompletionAction::Missing => {
+            let detail = format!(
+                "it is gone from the target; `lsctl resolve {} {} --keep local` pushes it again",
+                road.shared.name, o.id
+            );
+            Ok(Some(restated(&o, RecordedState::Missing, String::new(), detail)))
+        }
         CompletionAction::Found => Ok(Some(restated(&o, RecordedState::InStep, String::new(), String::new()))),
         CompletionAction::Dispute(dispute) => Ok(Some(disputed(&o, *dispute))),
         CompletionAction::Quarantine { reason, detail } => {
@@ -385,6 +399,11 @@ fn adopted(o: &Observed) -> CompletionWrite {
     in_step(o.id, sha_and_data(o), o.remote.version().or(recorded_etag(o)), o.print)
 }
 
+fn in_step_never(id: TaskId) -> CompletionWrite {
+    let row = CompletionRow { id, recorded: nothing_in_step(), print: None };
+    CompletionWrite { row, reason: String::new(), detail: String::new() }
+}
+
 /// A tombstone: the data hash stays, so that a file that comes back is known for what it is.
 fn buried(o: &Observed, etag: Option<ETag>) -> CompletionWrite {
     let data_hash = o.row.as_ref().and_then(|row| row.recorded.data_hash);
@@ -420,7 +439,9 @@ fn withdrawn(o: &Observed) -> CompletionWrite {
 }
 
 fn disputed(o: &Observed, dispute: Dispute) -> CompletionWrite {
-    let mut write = restated(o, RecordedState::Disputed(dispute), dispute.code().to_owned(), dispute.text().to_owned());
+    let unfit = o.unfit.as_ref().map_or(String::new(), |unfit| format!(": {unfit}"));
+    let detail = format!("{}{unfit}", dispute.text());
+    let mut write = restated(o, RecordedState::Disputed(dispute), dispute.code().to_owned(), detail);
     // The object's absence, where it was looked for, is part of what is disputed.
     if matches!(o.remote, Remote::Absent)
         && let Some((_, etag)) = &mut write.row.recorded.disputed

@@ -194,7 +194,7 @@ fn hold_row(code: &str, vanish: &crate::sync::holds::Vanish, since: UnixMillis) 
         "mass_deletion" => {
             ("completion files", "record them as deleted (`on_deleted` says what happens to their objects)")
         }
-        _ => ("objects of the target", "list them as target_missing"),
+        _ => ("objects of the target", "list them as target_missing: they are not pushed again by themselves"),
     };
     HoldRow {
         id: vanish.id.clone(),
@@ -216,7 +216,9 @@ fn replaced_hold(side: &TargetSide, since: UnixMillis) -> HoldRow {
             mark_key(&side.prefix()),
             side.store.root()
         ),
-        consequence: "mark it again and go on there. If it should be the old bucket, bring that one back instead"
+        consequence: "mark it again and go on there; completions that were pushed before are not pushed again by \
+                      themselves, but listed as target_missing, with the command that does. If it should be the old \
+                      bucket, bring that one back instead"
             .to_owned(),
         since,
         accepted: false,

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::UnixMillis;
 use crate::control::api::Item;
+use crate::events::{Happened, Level};
 use crate::names::{Key, TaskId};
 use crate::project::board::standing;
 use crate::project::claim::Owner;
@@ -102,6 +103,8 @@ pub struct TargetRoad {
     pub(in crate::project) waiting: BTreeMap<TaskId, Waiting>,
     unknown: Vec<TaskId>,
     pub(in crate::project) restless: BTreeMap<TaskId, Instant>,
+    /// The status shows what the ledger knows.
+    counted: bool,
     map_written: Option<Instant>,
     /// `target.json`, being written: no completion waits for it, it holds all of them.
     map_writing: Option<JoinHandle<Result<(), CycleError>>>,
@@ -138,6 +141,7 @@ impl TargetRoad {
             waiting: BTreeMap::new(),
             unknown: Vec::new(),
             restless: BTreeMap::new(),
+            counted: false,
             map_written: None,
             map_writing: None,
             map_stale: true,
@@ -166,6 +170,11 @@ impl TargetRoad {
 
     /// Once around.
     pub async fn cycle(&mut self, side: &TargetSide, look: Look) -> Result<(), CycleError> {
+        // What is known already is shown also while the target does not answer.
+        if !self.counted {
+            self.finish().await?;
+            self.counted = true;
+        }
         let storages = {
             let near = self.shared.near.clone();
             blocking(move || Ok(near.own_storages()?)).await?
@@ -194,8 +203,7 @@ impl TargetRoad {
             looked = self.look(side, look.clone()).await?;
         }
         if look == Look::Full {
-            let (ledger, place, highest) = (self.shared.ledger.clone(), side.place(), looked.highest);
-            blocking(move || Ok(ledger.note_target_listed(&place, highest)?)).await?;
+            self.note_listed(side, looked.highest).await?;
         }
         self.note_waiting(&looked, &look);
         // A look at some files by name says nothing of what is gone.
@@ -209,6 +217,23 @@ impl TargetRoad {
         self.write_map(side, look == Look::Full).await?;
         self.finish().await?;
         worked
+    }
+
+    /// The target was listed whole; an object beyond every id that was ever used here moves the next id.
+    async fn note_listed(&self, side: &TargetSide, highest: Option<TaskId>) -> Result<(), CycleError> {
+        let (ledger, place) = (self.shared.ledger.clone(), side.place());
+        let before = blocking(move || {
+            let before = ledger.highest_id()?;
+            ledger.note_target_listed(&place, highest)?;
+            Ok(before)
+        })
+        .await?;
+        let Some(foreign) = highest.filter(|highest| Some(*highest) > before) else { return Ok(()) };
+        let key = side.key(foreign);
+        let text = format!("{key} is there, and {foreign} is no task of this project: new ids go on after it");
+        let happened = Happened::new(Level::Notice, "ids_reserved", text).key(&key);
+        self.shared.tell(happened.bucket(Some(side.store.root())));
+        Ok(())
     }
 
     async fn look(&mut self, side: &TargetSide, look: Look) -> Result<TargetLooked, CycleError> {
