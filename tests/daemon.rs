@@ -21,6 +21,8 @@ mod noise;
 mod odd;
 #[path = "daemon/operator.rs"]
 mod operator;
+#[path = "daemon/polls.rs"]
+mod polls;
 #[path = "daemon/service.rs"]
 mod service;
 #[path = "daemon/size.rs"]
@@ -60,6 +62,8 @@ fn main() -> ExitCode {
             changes::events_and_log_hold_each_thing_once_in_the_same_words,
             noise::l92_an_error_that_repeats_is_logged_once,
             size::l51_a_large_bucket_needs_no_more_memory_and_the_status_answers,
+            polls::projects_that_begin_together_poll_apart,
+            polls::an_idle_bucket_is_polled_less_often_until_it_has_news,
             metrics::l90_metrics_are_scraped_as_recorded,
             metrics::l50_saving_all_the_time_does_not_put_off_the_look_at_everything,
             metrics::l90_the_oldest_push_that_waits_is_in_the_metrics,
