@@ -1,6 +1,6 @@
 //! What the road costs from end to end: the real daemon beside `s5cmd` and `cp`, on our own S3 double.
 //!
-//! `cargo bench --bench road [-- mirror|push|one|status|latency]`, all of them without a word; `-- mirror 20000` takes
+//! `cargo bench --bench road [-- mirror|push|one|status|latency|idle]`, all of them without a word; `-- mirror 20000` takes
 //! another size; `-- mirror push --server seaweedfs` a real server. The tables are those of `BENCHMARKS.md`. Peers are looked for on the path and in the directory that `PEERS` names.
 
 #[path = "support/bucket.rs"]
@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bucket::Bucket;
-use daemon::Daemon;
+use daemon::{Daemon, Project};
 use support::double::{self, Double, now_us};
 use support::measure::{Bar, Cost, run_quietly, table};
 use support::{BUCKET, CREDENTIALS, machine, number, peer, say};
@@ -35,11 +35,16 @@ const TASKS: u64 = 1_000_000;
 /// Keys of the listing beside which the status is asked for.
 const KEYS: u64 = 10_000_000;
 
+/// Projects with nothing to do, how often each of them is polled, and how long they are looked at.
+const PROJECTS: u64 = 50;
+const POLLED_EVERY: Duration = Duration::from_secs(10);
+const LOOKED_AT: Duration = Duration::from_secs(40);
+
 /// Completions saved one by one.
 const SAVES: u64 = 100;
 
 /// What can be measured.
-const ALL: [&str; 5] = ["mirror", "push", "one", "status", "latency"];
+const ALL: [&str; 6] = ["mirror", "push", "one", "status", "latency", "idle"];
 
 /// Wall and CPU of a mirror and a push, of those of `s5cmd`.
 const HALF: f64 = 0.5;
@@ -63,6 +68,9 @@ fn main() {
     }
     if chosen("status") {
         bars.push(status(number(0, KEYS)));
+    }
+    if chosen("idle") {
+        bars.push(idle(number(0, PROJECTS)));
     }
     if !beside.is_empty() {
         say("\n| what | labelsync: CPU s, wall s, MiB | peer: CPU s, wall s, MiB | CPU, wall | bar | reached |");
@@ -191,6 +199,50 @@ fn status(keys: u64) -> Bar {
     let p50 = took[took.len() / 2];
     let what = format!("`lsctl status` while {keys} keys are listed{over}: most of 50 (p50 {p50:.0}), ms");
     Bar { what, measured: took[took.len() - 1], least: None, most: Some(50.0) }
+}
+
+/// Projects with 1,000 unchanging keys each, polled and not polled: what is no listing must cost less than the listings.
+fn idle(projects: u64) -> Bar {
+    let double = Double::start(1_000);
+    let mut costs = [0.0; 2];
+    for (cost, interval) in costs.iter_mut().zip(["1h", &format!("{}s", POLLED_EVERY.as_secs())]) {
+        let mut daemon = Daemon::without_projects();
+        for n in 0..projects {
+            let (name, target) = (format!("p{n}"), format!("done/{n}"));
+            let (endpoint, source) = (&double.endpoint(), "prefix = \"incoming\"\nregex = '.*'");
+            let target = Some(target.as_str());
+            daemon.add(&Project {
+                name: &name,
+                endpoint,
+                label_config: IMAGE,
+                source,
+                target,
+                poll_interval: interval,
+            });
+        }
+        daemon.start();
+        daemon.until_tasks_of(&format!("p{}", projects - 1), 1_000);
+        // Until the first polls are over, and the second ones are spread.
+        std::thread::sleep(2 * POLLED_EVERY);
+        double.requests();
+        let (cpu, began) = (daemon.cpu(), Instant::now());
+        let (mut requests, mut most) = (0, 0);
+        while began.elapsed() < LOOKED_AT {
+            std::thread::sleep(Duration::from_secs(1));
+            let of_this_second = double.requests();
+            requests += of_this_second;
+            most = most.max(of_this_second);
+        }
+        *cost = (daemon.cpu() - cpu) / began.elapsed().as_secs_f64() * 1_000.0;
+        say(format_args!(
+            "labelsync: {projects} idle projects, polled every {interval}: {cost:.1} ms CPU a second, {:.1} MiB peak, \
+             {requests} requests, at most {most} in a second",
+            daemon.peak()
+        ));
+    }
+    let [idle, polled] = costs;
+    let what = format!("CPU of {projects} idle projects without listings / with them");
+    Bar { what, measured: idle / polled.max(0.001), least: None, most: Some(0.5) }
 }
 
 /// A line of the table; `None`: there is no peer here.

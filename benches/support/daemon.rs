@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each bench uses a part")]
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,20 @@ use super::support::{BUCKET, CREDENTIALS, measure};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// A project's settings.
+#[derive(Debug)]
+pub struct Project<'a> {
+    pub name: &'a str,
+    pub endpoint: &'a str,
+    pub label_config: &'a str,
+    /// Lines of its source's settings.
+    pub source: &'a str,
+    /// The target's prefix, where it has one.
+    pub target: Option<&'a str>,
+    /// Of the source; the target is listed once.
+    pub poll_interval: &'a str,
+}
 
 /// Project `p` in a temporary directory, and its daemon.
 #[derive(Debug)]
@@ -25,25 +40,43 @@ pub struct Daemon {
 impl Daemon {
     /// A project with this label config; `source` are lines of its source's settings.
     pub fn new(endpoint: &str, label_config: &str, source: &str, target: bool) -> Self {
+        let daemon = Self::without_projects();
+        let target = target.then_some("done");
+        daemon.add(&Project { name: "p", endpoint, label_config, source, target, poll_interval: "1h" });
+        daemon
+    }
+
+    /// Nothing but the daemon's own settings.
+    pub fn without_projects() -> Self {
         let dir = tempfile::Builder::new().prefix("ls-").tempdir().expect("a directory");
-        let path = dir.path().display();
-        let near = dir.path().join("p");
-        fs::create_dir_all(near.join("completions")).expect("made");
         fs::create_dir(dir.path().join("state")).expect("made");
+        let path = dir.path().display();
+        let text =
+            format!("[daemon]\nsocket = \"{path}/socket\"\nstate_dir = \"{path}/state\"\nlog_format = \"text\"\n");
+        fs::write(dir.path().join("labelsyncd.toml"), text).expect("written");
+        Self { dir, child: None }
+    }
+
+    /// Another project, before it starts.
+    pub fn add(&self, project: &Project<'_>) {
+        let Project { name, endpoint, label_config, source, target, poll_interval } = project;
+        let near = self.dir.path().join(name);
+        fs::create_dir_all(near.join("completions")).expect("made");
         fs::write(near.join("config.xml"), label_config).expect("written");
         fs::write(near.join("config.json"), "{\"label_config\": \"config.xml\"}").expect("written");
         fs::write(near.join("tasks.json"), "{}").expect("written");
-        let s3 = format!(
-            "type = \"s3\"\nbucket = \"{BUCKET}\"\nendpoint = \"{endpoint}\"\nallow_http = true\npoll_interval = \"1h\"\n"
-        );
-        let target = if target { format!("[projects.p.target]\n{s3}prefix = \"done\"\n") } else { String::new() };
+        let s3 = format!("type = \"s3\"\nbucket = \"{BUCKET}\"\nendpoint = \"{endpoint}\"\nallow_http = true\n");
+        let target = target.map_or(String::new(), |prefix| {
+            format!("[projects.{name}.target]\n{s3}poll_interval = \"1h\"\nprefix = \"{prefix}\"\n")
+        });
         let text = format!(
-            "[daemon]\nsocket = \"{path}/socket\"\nstate_dir = \"{path}/state\"\nlog_format = \"text\"\n\
-             [projects.p]\npath = \"{path}/p\"\nlabel_studio_has_credentials = true\n\
-             [projects.p.source]\n{s3}recursive = true\n{source}\n{target}"
+            "[projects.{name}]\npath = \"{}\"\nlabel_studio_has_credentials = true\n[projects.{name}.source]\n{s3}\
+             poll_interval = \"{poll_interval}\"\nrecursive = true\n{source}\n{target}",
+            near.display()
         );
-        fs::write(dir.path().join("labelsyncd.toml"), text).expect("written");
-        Self { dir, child: None }
+        let mut settings =
+            File::options().append(true).open(self.dir.path().join("labelsyncd.toml")).expect("there are settings");
+        settings.write_all(text.as_bytes()).expect("written");
     }
 
     /// A file of the project.
@@ -94,7 +127,12 @@ impl Daemon {
 
     /// Waits until `tasks.json` has so many tasks: we write one a line.
     pub fn until_tasks(&mut self, count: u64) -> f64 {
-        let file = self.near("tasks.json");
+        self.until_tasks_of("p", count)
+    }
+
+    /// The same in this project.
+    pub fn until_tasks_of(&mut self, project: &str, count: u64) -> f64 {
+        let file = self.dir.path().join(project).join("tasks.json");
         let enough = |text: Vec<u8>| text.iter().filter(|byte| **byte == b'\n').count() as u64 + 1 >= count;
         self.until("tasks", |_| fs::read(&file).is_ok_and(enough))
     }
