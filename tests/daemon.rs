@@ -44,9 +44,24 @@ macro_rules! add {
     )*};
 }
 
+/// What is polled and what is counted.
+fn polls_and_metrics(trials: &mut support::Trials) {
+    add!(trials:
+        polls::projects_that_begin_together_poll_apart,
+        polls::an_idle_bucket_is_polled_less_often_until_it_has_news,
+        metrics::l90_metrics_are_scraped_as_recorded,
+        metrics::l50_saving_all_the_time_does_not_put_off_the_look_at_everything,
+        metrics::l90_the_oldest_push_that_waits_is_in_the_metrics,
+        metrics::l91_series_do_not_grow_with_the_bucket,
+        metrics::l61_metrics_are_not_for_everybody_by_accident,
+        metrics::a_taken_port_is_told_and_the_main_job_runs,
+    );
+}
+
 fn main() -> ExitCode {
     support::trials_at_once(Some(AT_ONCE), |trials| {
         guards(trials);
+        polls_and_metrics(trials);
         add!(trials:
             startup::l85_wrong_settings_are_said_all_at_once,
             startup::check_reads_and_changes_nothing,
@@ -62,14 +77,6 @@ fn main() -> ExitCode {
             changes::events_and_log_hold_each_thing_once_in_the_same_words,
             noise::l92_an_error_that_repeats_is_logged_once,
             size::l51_a_large_bucket_needs_no_more_memory_and_the_status_answers,
-            polls::projects_that_begin_together_poll_apart,
-            polls::an_idle_bucket_is_polled_less_often_until_it_has_news,
-            metrics::l90_metrics_are_scraped_as_recorded,
-            metrics::l50_saving_all_the_time_does_not_put_off_the_look_at_everything,
-            metrics::l90_the_oldest_push_that_waits_is_in_the_metrics,
-            metrics::l91_series_do_not_grow_with_the_bucket,
-            metrics::l61_metrics_are_not_for_everybody_by_accident,
-            metrics::a_taken_port_is_told_and_the_main_job_runs,
             service::l81_ready_comes_although_the_bucket_is_down,
             label_studio::c10_a_label_config_that_is_missing_or_wrong_adds_nothing,
             label_studio::c02_a_torn_tasks_json_is_never_overwritten,

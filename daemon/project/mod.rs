@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod losers;
 pub mod map_eye;
 pub mod near;
+pub mod portions;
 pub mod rejected;
 pub mod repair;
 pub mod run;

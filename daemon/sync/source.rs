@@ -82,6 +82,11 @@ impl Difference {
             }
         }
     }
+
+    /// How much must be read before this can be decided.
+    pub fn bytes_to_read(&self, form: &Form) -> u64 {
+        self.to_read(form).map_or(0, |listed| listed.size_bytes)
+    }
 }
 
 /// What a look into an object showed.

@@ -15,6 +15,7 @@ use crate::project::board::{Direction, hold_view, standing};
 use crate::project::error::{CycleError, blocking};
 use crate::project::files::Fingerprint;
 use crate::project::label_config::LabelConfig;
+use crate::project::portions::portions;
 use crate::project::shared::Shared;
 use crate::project::source::copies::SourceCopies;
 use crate::project::source::holds;
@@ -131,17 +132,19 @@ impl SourceRoad {
             if batch.is_empty() {
                 break;
             }
-            let (looked_into, failure) =
-                read_objects(&shared, side, &config, &looked.policy.form, (batch, &mut reads())).await;
-            if let Some(error) = failure {
-                return Err(error);
-            }
-            for (difference, content) in looked_into {
-                for action in decide(difference, content, &looked.policy, &mut ids, &mut counts) {
-                    *kinds.entry(action.kind()).or_default() += 1;
-                    view.total += 1;
-                    if view.actions.len() < PLAN_LINES_MAX {
-                        view.actions.push(action.to_string());
+            let form = &looked.policy.form;
+            for portion in portions(batch, PLAN_BATCH, |difference| difference.bytes_to_read(form)) {
+                let (looked_into, failure) = read_objects(&shared, side, &config, form, (portion, &mut reads())).await;
+                if let Some(error) = failure {
+                    return Err(error);
+                }
+                for (difference, content) in looked_into {
+                    for action in decide(difference, content, &looked.policy, &mut ids, &mut counts) {
+                        *kinds.entry(action.kind()).or_default() += 1;
+                        view.total += 1;
+                        if view.actions.len() < PLAN_LINES_MAX {
+                            view.actions.push(action.to_string());
+                        }
                     }
                 }
             }
@@ -256,28 +259,31 @@ impl SourceRoad {
         let mut spooled = looked.differences.read()?;
         let mut done = 0;
         let mut failed = None;
-        loop {
+        let form = &looked.policy.form;
+        'all: loop {
             let batch = spooled.batch(PLAN_BATCH)?;
             if batch.is_empty() {
                 break;
             }
-            done += batch.len() as u64;
-            let wanted = batch.len();
-            let (looked_into, failure) =
-                read_objects(&self.shared, side, config, &looked.policy.form, (batch, &mut self.reads)).await;
-            let given_up = looked_into.len() < wanted;
-            let mut actions = Vec::with_capacity(wanted);
-            for (difference, content) in looked_into {
-                actions.extend(decide(difference, content, &looked.policy, &mut ids, &mut counts));
-            }
-            self.apply_batch(origin, actions.clone()).await?;
-            // Before the tasks that may point to them.
-            let copied = self.copies.make(&self.shared, side, origin, &actions).await;
-            failed = failure.or(copied.err()).or(failed);
-            let progress = Progress { phase: "reading".to_owned(), done, total: Some(total) };
-            self.shared.board.progress(Direction::Source, Some(progress));
-            if given_up {
-                break;
+            for portion in portions(batch, PLAN_BATCH, |difference| difference.bytes_to_read(form)) {
+                done += portion.len() as u64;
+                let wanted = portion.len();
+                let (looked_into, failure) =
+                    read_objects(&self.shared, side, config, form, (portion, &mut self.reads)).await;
+                let given_up = looked_into.len() < wanted;
+                let mut actions = Vec::with_capacity(wanted);
+                for (difference, content) in looked_into {
+                    actions.extend(decide(difference, content, &looked.policy, &mut ids, &mut counts));
+                }
+                self.apply_batch(origin, actions.clone()).await?;
+                // Before the tasks that may point to them.
+                let copied = self.copies.make(&self.shared, side, origin, &actions).await;
+                failed = failure.or(copied.err()).or(failed);
+                let progress = Progress { phase: "reading".to_owned(), done, total: Some(total) };
+                self.shared.board.progress(Direction::Source, Some(progress));
+                if given_up {
+                    break 'all;
+                }
             }
         }
         self.publish(&counts, side);

@@ -13,6 +13,7 @@ use crate::names::TaskId;
 use crate::project::board::Direction;
 use crate::project::error::{CycleError, blocking};
 use crate::project::ledger::CompletionWrite;
+use crate::project::portions::portions;
 use crate::project::target::apply::{self, FileRead, Observed, Outcome, Seen};
 use crate::project::target::look::Wanted;
 use crate::project::target::road::{TargetRoad, TargetSide, UNSETTLED};
@@ -21,9 +22,6 @@ use crate::sync::action::{CompletionAction, PUSHED};
 
 /// Completions observed, noted, pushed and receipted together: two commits a batch.
 const BATCH: usize = 512;
-
-/// Bytes of one batch, read at once.
-const BATCH_BYTES: u64 = 64 << 20;
 
 /// Completions looked into, or pushed, at once.
 const AT_ONCE: usize = 64;
@@ -44,7 +42,9 @@ impl TargetRoad {
         let total = wanted.len() as u64;
         let mut done = 0;
         let mut failure = None;
-        for batch in batches(wanted) {
+        // Oldest first.
+        let size = |wanted: &Wanted| wanted.print.map_or(0, |print| print.size_bytes);
+        for batch in portions(wanted, BATCH, size) {
             let worked = self.work_batch(side, batch).await?;
             done += worked.done;
             let fruitless = worked.done == 0 && worked.failure.is_some();
@@ -231,21 +231,4 @@ fn is_about_one(error: &CycleError) -> bool {
         CycleError::Near(_) => true,
         CycleError::Listing(_) | CycleError::Ledger(_) | CycleError::Work(_) | CycleError::Blocked { .. } => false,
     }
-}
-
-/// Oldest first, bounded in number and bytes.
-fn batches(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
-    let mut batches: Vec<Vec<Wanted>> = Vec::new();
-    let mut bytes = u64::MAX;
-    for item in wanted {
-        let size = item.print.map_or(0, |print| print.size_bytes);
-        let full = batches.last().is_none_or(|batch| batch.len() >= BATCH) || bytes.saturating_add(size) > BATCH_BYTES;
-        if full {
-            batches.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += size;
-        batches.last_mut().expect("one was pushed").push(item);
-    }
-    batches
 }
