@@ -98,8 +98,15 @@ pub fn walk(
             });
         }
     }
-    let mut walk =
-        Walk { shared, policy, settler, looked: TargetLooked::default(), seen: Vanishing::default(), tasks: None };
+    let mut walk = Walk {
+        shared,
+        policy,
+        settler,
+        looked: TargetLooked::default(),
+        seen: Vanishing::default(),
+        many: false,
+        tasks: None,
+    };
     match scope {
         Scope::Some(ids) => {
             let prints = shared.near.completion_prints()?;
@@ -131,7 +138,9 @@ struct Walk<'a> {
     settler: &'a mut Settler,
     looked: TargetLooked,
     seen: Vanishing,
-    /// Where all are looked at.
+    /// All are looked at.
+    many: bool,
+    /// For questions about many, from the first one on: most looks ask none.
     tasks: Option<Asking>,
 }
 
@@ -151,7 +160,7 @@ impl Walk<'_> {
     /// Files, rows and objects in the order of decimal names.
     fn all(&mut self, objects: Option<Objects>) -> Result<(), CycleError> {
         let shared = self.shared;
-        self.tasks = Some(shared.ledger.asking()?);
+        self.many = true;
         let prints = shared.near.completion_prints()?;
         let mut files = shared.near.completions()?;
         files.sort_by_cached_key(TaskId::to_string);
@@ -222,11 +231,20 @@ impl Walk<'_> {
     }
 
     fn knows(&mut self, id: TaskId) -> Result<bool, LedgerError> {
-        self.tasks.as_mut().map_or_else(|| self.shared.ledger.knows(id), |tasks| tasks.knows(id))
+        let ledger = &self.shared.ledger;
+        self.tasks()?.map_or_else(|| ledger.knows(id), |tasks| tasks.knows(id))
     }
 
     fn task_facts(&mut self, id: TaskId) -> Result<TaskFacts, LedgerError> {
-        self.tasks.as_mut().map_or_else(|| self.shared.ledger.task_facts(id), |tasks| tasks.task_facts(id))
+        let ledger = &self.shared.ledger;
+        self.tasks()?.map_or_else(|| ledger.task_facts(id), |tasks| tasks.task_facts(id))
+    }
+
+    fn tasks(&mut self) -> Result<Option<&mut Asking>, LedgerError> {
+        if self.many && self.tasks.is_none() {
+            self.tasks = Some(self.shared.ledger.asking()?);
+        }
+        Ok(self.tasks.as_mut())
     }
 
     fn leave(&mut self, id: TaskId, why: &'static str) {
