@@ -149,15 +149,23 @@ struct Sight {
     mutations: u64,
 }
 
+fn if_there<T>(looked: std::io::Result<T>) -> Option<T> {
+    match looked {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        looked => Some(looked.unwrap()),
+    }
+}
+
 fn sight(world: &World) -> Sight {
     let mut files = BTreeMap::new();
     for dir in [world.project.clone(), world.project.join("completions")] {
         for entry in fs::read_dir(dir).unwrap() {
-            let (path, meta) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
-            if meta.is_file() {
-                let name = path.strip_prefix(&world.project).unwrap().display().to_string();
-                files.insert(name, (meta.ino(), meta.mtime(), meta.mtime_nsec(), fs::read(path).unwrap()));
-            }
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(&world.project).unwrap().display().to_string();
+            // `target.json` is written beside the cycles: its temporary file may be gone by now. The next sight differs then.
+            let Some(meta) = if_there(fs::symlink_metadata(&path)).filter(fs::Metadata::is_file) else { continue };
+            let Some(bytes) = if_there(fs::read(&path)) else { continue };
+            files.insert(name, (meta.ino(), meta.mtime(), meta.mtime_nsec(), bytes));
         }
     }
     let ledger = dump(&world.ledger_path());
