@@ -39,7 +39,8 @@ pub enum KnownState<F = Form> {
     Hidden {
         /// Its id, kept.
         id: TaskId,
-        /// As its object had vanished (`on_removed = "hide"`), not as it was deselected.
+        /// There is nothing to show without its object: that had vanished (`on_removed = "hide"`), or was never read, as of
+        /// an id that was taken over. False: it was deselected.
         removed: bool,
     },
     /// The user deleted its task: it is never made again.

@@ -139,7 +139,8 @@ impl Batch {
         let id = id_of(id, 3)?;
         let state = match state(row, 4)? {
             TaskState::Live => KnownState::Live { id, form: self.form(row)?, gone: row.get(6)? },
-            TaskState::Hidden => KnownState::Hidden { id, removed: row.get(6)? },
+            // Without a version the object was never read.
+            TaskState::Hidden => KnownState::Hidden { id, removed: row.get(6)? || etag.is_empty() },
             TaskState::Retired | TaskState::Foreign | TaskState::Spent => KnownState::Retired,
         };
         self.rows.push(Place { key, etag, copied, state, bad: row.get(8)? });
