@@ -11,6 +11,9 @@ use crate::support::double::{Double, Reaction};
 
 pub const KEY: &str = "x";
 
+/// Far more than connecting takes.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 pub async fn list(store: &impl Store) -> Result<Vec<String>, StoreError> {
     let page = store.list_page(&ListRequest::default(), None).await?;
     Ok(page.objects.iter().map(|object| object.key.to_owned()).collect())
