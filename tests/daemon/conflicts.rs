@@ -4,16 +4,6 @@ use serde_json::{Value, json};
 
 use crate::support::rig::{PATIENCE, Rig, completion, find_code, until, write};
 
-fn with_tasks(count: usize) -> Rig {
-    let mut rig = Rig::local(".*");
-    for n in 0..count {
-        rig.put(&format!("{n}.png"), "a picture");
-    }
-    rig.start();
-    rig.until_tasks(count);
-    rig
-}
-
 fn conflict(rig: &Rig, id: u64) -> Value {
     rig.list("conflict").into_iter().find(|item| item["id"] == id).expect("it is listed")
 }
@@ -25,7 +15,7 @@ fn losers(rig: &Rig) -> Vec<String> {
 }
 
 pub fn l23_a_conflict_ends_with_its_object_and_what_cannot_win_is_refused() {
-    let rig = with_tasks(3);
+    let rig = Rig::with_tasks(3);
     let mine = rig.label(2, "cat");
     rig.until_pushed(2, &mine);
     rig.until_status("the receipt", |status| status["target"]["in_step"] == 1);
@@ -64,7 +54,7 @@ pub fn l23_a_conflict_ends_with_its_object_and_what_cannot_win_is_refused() {
 }
 
 pub fn l29_what_is_missing_in_the_target_is_pushed_again_where_a_person_says_so() {
-    let rig = with_tasks(3);
+    let rig = Rig::with_tasks(3);
     let saved: Vec<Vec<u8>> = (0..3).map(|id| rig.label(id, "cat")).collect();
     (0..3).for_each(|id| rig.until_pushed(id, &saved[id as usize]));
     rig.until_status("receipts", |status| status["target"]["in_step"] == 3);
@@ -94,7 +84,7 @@ pub fn l29_what_is_missing_in_the_target_is_pushed_again_where_a_person_says_so(
 }
 
 pub fn what_the_ledger_knows_is_shown_while_the_target_does_not_answer() {
-    let mut rig = with_tasks(2);
+    let mut rig = Rig::with_tasks(2);
     let saved = rig.label(0, "cat");
     rig.until_pushed(0, &saved);
     write(&rig.path("out/done/1"), "{broken");
@@ -107,7 +97,7 @@ pub fn what_the_ledger_knows_is_shown_while_the_target_does_not_answer() {
 }
 
 pub fn c05_an_id_that_only_the_target_holds_moves_the_next_one_and_says_so_once() {
-    let rig = with_tasks(1);
+    let rig = Rig::with_tasks(1);
     std::fs::create_dir_all(rig.path("out/done")).expect("made");
     write(&rig.path("out/done/9999"), "no completion of ours");
     let said = |rig: &Rig| rig.ok(&["events"]).matches("new ids go on after it").count();
@@ -118,7 +108,7 @@ pub fn c05_an_id_that_only_the_target_holds_moves_the_next_one_and_says_so_once(
 }
 
 pub fn l13_a_task_whose_object_is_gone_comes_back_when_it_is_selected_again() {
-    let rig = with_tasks(3);
+    let rig = Rig::with_tasks(3);
     std::fs::remove_file(rig.path("in/1.png")).expect("removed");
     let removed = |rig: &Rig| {
         let items = rig.list("removed").into_iter();

@@ -6,19 +6,9 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::support::rig::{PATIENCE, Rig, in_time, until, write};
 
-fn with_tasks(count: usize) -> Rig {
-    let mut rig = Rig::local(".*");
-    for n in 0..count {
-        rig.put(&format!("{n}.png"), "a picture");
-    }
-    rig.start();
-    rig.until_tasks(count);
-    rig
-}
-
 /// Once each of some ten looks a second doubled the wait for the bucket: a minute went by after it was mended.
 pub fn l31_a_pipe_in_the_place_of_tasks_json_is_named_and_heals_at_once() {
-    let rig = with_tasks(1);
+    let rig = Rig::with_tasks(1);
     let (tasks, aside) = (rig.path("cats/tasks.json"), rig.path("aside"));
     std::fs::rename(&tasks, &aside).expect("moved");
     mkfifoat(CWD, &tasks, Mode::from_raw_mode(0o644)).expect("made");
@@ -33,7 +23,7 @@ pub fn l31_a_pipe_in_the_place_of_tasks_json_is_named_and_heals_at_once() {
 
 /// Label Studio opens a file for writing and dies: nothing follows.
 pub fn l20_a_completion_that_stays_empty_or_torn_is_listed_as_unsettled() {
-    let rig = with_tasks(3);
+    let rig = Rig::with_tasks(3);
     write(&rig.path("cats/completions/0.json"), "");
     write(&rig.path("cats/completions/1.json"), "{\"completions\": [{");
     let good = rig.label(2, "cat");

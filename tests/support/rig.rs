@@ -85,6 +85,17 @@ impl Rig {
         rig
     }
 
+    /// A project between two directories that is running and has so many tasks.
+    pub fn with_tasks(count: usize) -> Self {
+        let mut rig = Self::local(".*");
+        for n in 0..count {
+            rig.put(&format!("{n}.png"), "a picture");
+        }
+        rig.start();
+        rig.until_tasks(count);
+        rig
+    }
+
     /// The settings of a local project; the target comes last, so that lines of it may follow.
     pub fn local_project(&self, name: &str, regex: &str) -> String {
         let dir = self.dir.path().display();
