@@ -112,13 +112,19 @@ impl Asked {
 
     fn io(&self, cause: impl Into<std::io::Error>) -> StoreError {
         let cause = cause.into();
-        self.failed(Kind::Io, &cause.kind().to_string()).because(cause)
+        self.failed(io_kind(&cause), &cause.kind().to_string()).because(cause)
     }
 
     fn interrupted(&self) -> StoreError {
         let changes_something = matches!(self.operation, "write" | "delete");
         self.failed(if changes_something { Kind::OutcomeUnknown } else { Kind::Io }, "interrupted")
     }
+}
+
+/// What the cause of a failed call means.
+fn io_kind(cause: &std::io::Error) -> Kind {
+    let is_full = matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+    if is_full { Kind::DiskFull } else { Kind::Io }
 }
 
 impl Inner {

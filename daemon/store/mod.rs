@@ -164,6 +164,8 @@ pub enum StoreErrorKind {
     TooLarge,
     /// This kind of store cannot hold such a key (a directory: `a//b`, `..`).
     UnsupportedKey,
+    /// No space, quota or inodes left (local directories).
+    DiskFull,
     /// The disk or its permissions (local directories).
     Io,
     /// The settings cannot work (an endpoint that is no URL, a missing profile).
@@ -187,6 +189,7 @@ impl StoreErrorKind {
             Self::Malformed => "malformed_answer",
             Self::TooLarge => "too_large",
             Self::UnsupportedKey => "unsupported_key",
+            Self::DiskFull => "disk_full",
             Self::Io => "io_error",
             Self::Configuration => "configuration",
         }
@@ -210,7 +213,8 @@ impl StoreErrorKind {
             Self::Malformed => "check that the endpoint is the storage API itself and no proxy or website",
             Self::TooLarge => "make the object smaller, or leave it out with `exclude`",
             Self::UnsupportedKey => "rename the object, or leave it out with `exclude`",
-            Self::Io => "check the directory's permissions and the free space",
+            Self::DiskFull => "free space (or inodes, or quota) where the directory is; labelsync goes on by itself",
+            Self::Io => "check the directory's permissions and its disk",
             Self::Configuration => "correct the settings, then `labelsyncd --check`",
         }
     }

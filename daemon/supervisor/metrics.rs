@@ -38,7 +38,7 @@ const PER_PROJECT: [PerProject; 9] = [
     ("target_missing", "Pushed completions that are gone from the target", |p| {
         Some(p.target.as_ref()?.target_missing as f64)
     }),
-    ("disk_full", "1: no space where the project or the state is", |p| {
+    ("disk_full", "1: no space where the project, the state or a local bucket is", |p| {
         Some(if p.reasons.iter().any(|reason| reason.code == "disk_full") { 1.0 } else { 0.0 })
     }),
     ("project_ok", "1: in step, or on the way", |p| {

@@ -99,6 +99,23 @@ pub fn l38_a_full_project_heals() {
     }
 }
 
+/// A directory that stands for a bucket: what cannot be pushed waits.
+pub fn l38_a_full_target_heals() {
+    for (options, sizes) in [("size=1m", &SPACE[..]), ("size=4m,nr_inodes=60", &INODES)] {
+        let mut world = on_tmpfs("out", options);
+        let target = world.rig.path("out");
+        fill(&target, sizes);
+        world.label(0, "dog");
+        world.rig.until_status("the state", |status| find_code(status, "disk_full").is_some());
+        assert!(world.rig.metric("labelsyncd_disk_full") > 0.5);
+        // The source goes on.
+        world.put("b.json");
+        assert!(world.tasks_or_dead(2));
+        empty(&target);
+        world.goes_on();
+    }
+}
+
 /// A file system that its errors have made read-only, a quota, a disk that fails: the ledger's files are open all the while.
 pub fn l38_a_state_directory_that_refuses_writes_heals() {
     for errno in ["EROFS", "EDQUOT", "EIO"] {
