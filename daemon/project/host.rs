@@ -359,15 +359,28 @@ fn keep_displaced_completions(dir: &Dir, shared: &Shared) -> Result<(), CycleErr
         Err(error) if error.kind == FileErrorKind::Missing => return Ok(()),
         Err(error) => return Err(NearError::from(error).into()),
     };
-    for leftover in completions.clean_leftovers().map_err(NearError::from)? {
+    let leftovers = completions.clean_leftovers().map_err(NearError::from)?;
+    for leftover in &leftovers {
         let limit = super::validate::MAX_COMPLETION_BYTES as u64;
-        if let Some(contents) = completions.read(&leftover.name, limit).map_err(NearError::from)? {
+        let read = match completions.read(&leftover.name, limit) {
+            // Nobody could read it at once; where it is it does no harm, and no project waits for it.
+            Err(error) if error.kind == FileErrorKind::TooLarge => {
+                let text = format!("a displaced version of completions/{} is left as it is: {error}", leftover.of);
+                shared.tell(Happened::new(Level::Warning, "displaced_kept", text));
+                continue;
+            }
+            read => read.map_err(NearError::from)?,
+        };
+        if let Some(contents) = read {
             let what = format!("{}-displaced", leftover.of.trim_end_matches(".json"));
             let name = losers::keep(&shared.work_dir, &what, &contents.bytes, shared.now())?;
             let text = format!("a displaced version of completions/{} is kept in {}", leftover.of, name.display());
             shared.tell(Happened::new(Level::Warning, "displaced_kept", text));
         }
-        completions.discard_leftover(&leftover).map_err(NearError::from)?;
+        completions.discard_leftover(leftover).map_err(NearError::from)?;
+    }
+    if !leftovers.is_empty() {
+        losers::tidy(&shared.work_dir, shared.now())?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a person's decision overruled, or a crash left displaced: kept in the state directory.
 //!
-//! Promise: on the disk before anything is done about the other one. The newest [`KEPT_MAX`] stay, and younger ones than
-//! [`KEPT_FOR`] however many they are: one command may end thousands of conflicts.
+//! Promise: on the disk before anything is done about the other one. Of what was kept the newest [`KEPT_MAX`] stay, and
+//! younger ones than [`KEPT_FOR`] however many they are: one command may end thousands of conflicts.
 //! Not here: who loses.
 
 use std::io;
@@ -32,8 +32,15 @@ pub fn keep(work_dir: &Path, what: &str, bytes: &[u8], now: UnixMillis) -> io::R
     }
     let path = dir.join(format!("{what}-{}.json", now.0));
     atomic::replace(&path, bytes, MODE)?;
-    forget_old(&dir, now, KEPT_MAX)?;
     Ok(path)
+}
+
+/// Forgets the oldest where too many are kept. Reads the whole directory: once after many, not after each.
+///
+/// # Errors
+/// Those of the disk; then more stay than are wanted.
+pub fn tidy(work_dir: &Path, now: UnixMillis) -> io::Result<()> {
+    forget_old(&work_dir.join("losers"), now, KEPT_MAX)
 }
 
 fn forget_old(dir: &Path, now: UnixMillis, kept_max: usize) -> io::Result<()> {

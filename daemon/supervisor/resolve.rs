@@ -17,6 +17,7 @@ use crate::project::error::{CycleError, blocking};
 use crate::project::shared::Shared;
 use crate::project::target::apply;
 use crate::project::target::road::TargetSide;
+use crate::project::validate::MAX_COMPLETION_BYTES;
 use crate::project::wakes::TargetWake;
 use crate::sync::completions::{MISSING, RecordedState, Resolution, why_not_remote};
 
@@ -126,16 +127,48 @@ async fn why_not(
     let (row, facts) = blocking(move || Ok((ledger.completion(id)?, ledger.task_facts(id)?))).await?;
     let state = row.map(|row| row.recorded.state);
     match (state, resolution) {
-        (Some(RecordedState::Disputed(_) | RecordedState::Missing), Resolution::Local) => return Ok(None),
-        (Some(RecordedState::Disputed(_)), Resolution::Remote) => {}
+        (Some(RecordedState::Missing), Resolution::Local) => return Ok(None),
+        (Some(RecordedState::Disputed(_)), _) => {}
         (Some(RecordedState::Missing), Resolution::Remote) => return Ok(Some(no_object())),
         _ => return Ok(Some(no_conflict())),
+    }
+    let too_large = too_large_to_keep(shared, side, id, resolution).await?;
+    if too_large.is_some() || resolution == Resolution::Local {
+        return Ok(too_large);
     }
     // A target that does not answer now is asked by the cycle, which tells a dispute that goes on.
     let Ok((remote, _, unfit)) = apply::object(side, id).await else { return Ok(None) };
     Ok(why_not_remote(&remote, &facts).map(|(code, text)| {
         let text = unfit.map_or(text.to_owned(), |unfit| format!("{text}: {unfit}"));
         (code, format!("{text}; it is left as it is, `--keep local` ends the conflict"))
+    }))
+}
+
+/// What loses is kept first: what is more than is ever read at once cannot be, and so cannot be overruled.
+async fn too_large_to_keep(
+    shared: &Shared,
+    side: &TargetSide,
+    id: TaskId,
+    resolution: Resolution,
+) -> Result<Option<Why>, CycleError> {
+    let (size, what) = match resolution {
+        // A target that does not answer now is asked again by the cycle.
+        Resolution::Local => {
+            let there = side.store.head(&side.key(id)).await.ok().flatten();
+            (there.map(|listed| listed.size_bytes), "the object in the target")
+        }
+        Resolution::Remote => {
+            let near = shared.near.clone();
+            let print = blocking(move || Ok(near.completion_print(id)?)).await?;
+            (print.map(|print| print.size_bytes), "the file in completions/")
+        }
+    };
+    Ok(size.filter(|size| *size > MAX_COMPLETION_BYTES as u64).map(|size| {
+        let text = format!(
+            "{what} has {size} bytes, and what is overruled is kept only up to {MAX_COMPLETION_BYTES}; move it to another \
+             place yourself, then say this again"
+        );
+        ("too_large", text)
     }))
 }
 

@@ -53,6 +53,31 @@ pub fn l23_a_conflict_ends_with_its_object_and_what_cannot_win_is_refused() {
     assert_eq!(rig.status()["conflicts"], 0);
 }
 
+/// What a decision overrules is kept first; what cannot be kept is not overruled, and that is said at once.
+pub fn l23_what_is_too_large_to_be_kept_is_not_overruled() {
+    let rig = Rig::with_tasks(1);
+    let mine = rig.label(0, "cat");
+    rig.until_pushed(0, &mine);
+    rig.until_status("the receipt", |status| status["target"]["in_step"] == 1);
+    let object = rig.path("out/done/0");
+    // One byte more than is ever read; a hole, so that it takes no space.
+    std::fs::File::create(&object).and_then(|file| file.set_len((64 << 20) + 1)).expect("made");
+    rig.until_status("a conflict", |status| status["conflicts"] == 1);
+    let refused = rig.lsctl(&["--json", "resolve", "cats", "0", "--keep", "local"]);
+    let done: Value = serde_json::from_str(&refused.out).expect("JSON");
+    let why = &done["refused"][0];
+    assert_eq!((refused.code, &why["reason"]), (1, &json!("too_large")), "{}", refused.out);
+    assert!(why["detail"].as_str().is_some_and(|text| text.contains("move it to another place")), "{why}");
+    assert_eq!(rig.sync(), 0);
+    assert_eq!(std::fs::metadata(&object).expect("there").len(), (64 << 20) + 1, "it is left as it is");
+
+    std::fs::rename(&object, rig.path("aside")).expect("moved");
+    rig.until_status("a completion that is missing", |status| status["target"]["target_missing"] == 1);
+    rig.ok(&["resolve", "cats", "0", "--keep", "local"]);
+    rig.until_pushed(0, &mine);
+    rig.until_status("ok", |status| status["conflicts"] == 0 && status["state"] == "ok");
+}
+
 pub fn l29_what_is_missing_in_the_target_is_pushed_again_where_a_person_says_so() {
     let rig = Rig::with_tasks(3);
     let saved: Vec<Vec<u8>> = (0..3).map(|id| rig.label(id, "cat")).collect();

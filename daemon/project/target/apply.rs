@@ -41,6 +41,13 @@ pub struct Observed {
     unfit: Option<String>,
 }
 
+impl Observed {
+    /// A person decided, and what loses is kept first.
+    pub fn overrules(&self) -> bool {
+        self.row.as_ref().is_some_and(|row| row.recorded.resolution.is_some())
+    }
+}
+
 /// What observing came to.
 #[derive(Debug)]
 pub enum Seen {

@@ -13,6 +13,7 @@ use crate::names::TaskId;
 use crate::project::board::Direction;
 use crate::project::error::{CycleError, blocking};
 use crate::project::ledger::CompletionWrite;
+use crate::project::losers;
 use crate::project::portions::portions;
 use crate::project::target::apply::{self, FileRead, Observed, Outcome, Seen};
 use crate::project::target::look::Wanted;
@@ -82,6 +83,7 @@ impl TargetRoad {
         let plan = self.observe(side, batch, &mut worked).await?;
         let notes: Vec<CompletionWrite> = plan.iter().filter_map(|(o, action)| apply::note(o, action)).collect();
         self.record(notes).await?;
+        let overrules = plan.iter().any(|(observed, _)| observed.overrules());
         let road: &Self = self;
         let outcomes: Vec<Outcome> = futures::stream::iter(plan)
             .map(|(observed, action)| async move {
@@ -92,6 +94,10 @@ impl TargetRoad {
             .collect()
             .await;
         self.receipt(outcomes, &mut worked).await?;
+        if overrules {
+            let (work_dir, now) = (self.shared.work_dir.clone(), self.shared.now());
+            blocking(move || Ok(losers::tidy(&work_dir, now)?)).await?;
+        }
         let later = Instant::now() + self.shared.pace.retry_max;
         self.restless.extend(worked.failed.drain(..).map(|id| (id, later)));
         Ok(worked)
