@@ -75,6 +75,14 @@ fn the_machine_is_asked_for_time_and_environment_in_one_place_each() {
     assert!(wrong.is_empty(), "time and environment are arguments:\n{}", wrong.join("\n"));
 }
 
+/// Promise 72: a key cannot reach a shell or an argument list where none is made. (A profile's `credential_process` is
+/// started by the SDK, as the profile says.)
+#[test]
+fn l72_no_program_is_started() {
+    let wrong = places(&programs(), &["process::Command", "Command::new", "CommandExt", "execve", "libc::system"]);
+    assert!(wrong.is_empty(), "labelsync starts no programs:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn files_stay_short() {
     let longer = BTreeMap::from(LONGER);

@@ -18,6 +18,8 @@ mod disk;
 mod kill;
 #[path = "crash/network.rs"]
 mod network;
+#[path = "crash/odd.rs"]
+mod odd;
 #[path = "crash/power.rs"]
 mod power;
 mod support;
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         for (name, body) in [
             ("l38_a_full_state_directory_heals", disk::l38_a_full_state_directory_heals as fn()),
             ("l38_a_full_project_heals", disk::l38_a_full_project_heals),
+            ("l38_a_full_target_heals", disk::l38_a_full_target_heals),
             ("l38_a_read_only_project_heals", disk::l38_a_read_only_project_heals),
         ] {
             trials.test_unless(name, no_mounts, body);
@@ -106,6 +109,11 @@ fn main() -> ExitCode {
             ),
             ("l32_an_outage_loses_nothing", network::l32_an_outage_loses_nothing),
             ("l01_l76_connections_that_break_anywhere", network::l01_l76_connections_that_break_anywhere),
+            ("l05_a_bucket_that_answers_oddly_loses_nothing", odd::l05_a_bucket_that_answers_oddly_loses_nothing),
+            (
+                "l06_delete_markers_are_deletions_that_can_be_undone",
+                odd::l06_delete_markers_are_deletions_that_can_be_undone,
+            ),
         ] {
             trials.test_on(Kind::Moto, name, move |server| async move {
                 tokio::task::spawn_blocking(move || body(server))

@@ -70,6 +70,7 @@ fn main() -> ExitCode {
             startup::one_daemon_a_state_directory_and_a_project,
             startup::init_then_check_then_run,
             changes::l56_a_reload_takes_a_good_file_and_refuses_a_bad_one,
+            changes::l56_a_change_during_a_listing_waits_for_its_end,
             changes::a_reload_starts_and_stops_projects,
             changes::a_reload_takes_a_reminder_away_and_brings_it_back,
             changes::pause_lasts_over_a_restart,
@@ -90,6 +91,9 @@ fn main() -> ExitCode {
             ledger::l17_a_backup_that_is_put_back_gives_no_id_again,
             odd::l20_a_completion_that_stays_empty_or_torn_is_listed_as_unsettled,
             odd::l31_a_pipe_in_the_place_of_tasks_json_is_named_and_heals_at_once,
+            odd::l31_a_link_or_directory_in_the_place_of_tasks_json_is_named_and_heals,
+            odd::l31_what_is_no_file_in_the_place_of_a_completion_is_left_alone_and_no_deletion,
+            odd::l33_one_bad_object_and_one_bad_file_stop_nothing_and_do_not_loop,
             operator::status_says_what_an_operator_asks,
             operator::status_names_the_state_and_what_to_do,
             operator::shell_completion_is_printed_without_a_daemon,
@@ -122,6 +126,7 @@ fn main() -> ExitCode {
 fn guards(trials: &mut support::Trials) {
     add!(trials:
         conflicts::l23_a_conflict_ends_with_its_object_and_what_cannot_win_is_refused,
+        conflicts::l23_what_is_too_large_to_be_kept_is_not_overruled,
         conflicts::l29_what_is_missing_in_the_target_is_pushed_again_where_a_person_says_so,
         conflicts::what_the_ledger_knows_is_shown_while_the_target_does_not_answer,
         conflicts::c05_an_id_that_only_the_target_holds_moves_the_next_one_and_says_so_once,

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     support::trials_at_once(Some(AT_ONCE), |trials| {
         on_every_server!(trials:
             blobs::a_thousand_objects_are_tasks_under_lasting_ids,
-            completions::l20_a_saved_completion_is_in_the_target_byte_for_byte_and_never_torn,
+            completions::l20_l21_a_saved_completion_is_in_the_target_byte_for_byte_and_never_torn,
             completions::what_others_put_or_take_is_brought_in_disputed_or_listed,
             existing::the_ids_of_label_studios_own_s3_storage_stay_with_their_keys,
             existing::the_documentations_lines_make_a_project_that_runs,

@@ -20,6 +20,8 @@ const CLAUSES: u32 = 25;
 
 /// One line of SEMANTICS.md.
 struct Promise {
+    /// P1: it gates a release.
+    gates: bool,
     sentence: String,
     tests: Vec<String>,
 }
@@ -34,13 +36,13 @@ fn promises() -> BTreeMap<u32, Promise> {
     let mut found = BTreeMap::new();
     for line in page.lines() {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let [number, _, sentence, tests] = cells[..] else { continue };
+        let [number, weight, sentence, tests] = cells[..] else { continue };
         let Ok(number) = number.parse() else { continue };
         let tests: Vec<String> = match tests {
             "none" => Vec::new(),
             named => named.split(' ').map(|name| name.trim_matches('`').to_owned()).collect(),
         };
-        let promise = Promise { sentence: sentence.to_owned(), tests };
+        let promise = Promise { gates: weight == "P1", sentence: sentence.to_owned(), tests };
         assert!(found.insert(number, promise).is_none(), "promise {number} stands there twice");
     }
     found
@@ -76,6 +78,11 @@ fn l94_every_promise_has_its_tests() {
         }
         if none && !not_yet {
             wrong.push(format!("{number} has no test"));
+        }
+        let is_its_own =
+            |name: &String| name.split('_').any(|part| part == format!("l{number}") || part == format!("l{number:02}"));
+        if promise.gates && !promise.tests.iter().any(is_its_own) {
+            wrong.push(format!("{number} is P1, and none of its tests carries its number"));
         }
         let missing = promise.tests.iter().filter(|name| !exists(name));
         wrong.extend(missing.map(|name| format!("{number} names `{name}`, which is gone")));

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use serde_json::Value;
 
 use crate::bucket::Bucket;
@@ -68,6 +69,28 @@ impl World {
     /// The name of the source's bucket.
     pub fn source(&self) -> String {
         self.far.as_ref().expect("it has buckets").from.name.clone()
+    }
+
+    /// The two buckets keep every version from now on.
+    pub fn keep_versions(&self) {
+        let far = self.far.as_ref().expect("it has buckets");
+        for bucket in [&far.from, &far.to] {
+            let how = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+            let ask = bucket.client.put_bucket_versioning().bucket(&bucket.name).versioning_configuration(how);
+            far.runtime.block_on(ask.send()).expect("kept from now on");
+        }
+    }
+
+    /// Deletes an object of the source (or of the target); the version that says so, where versions are kept.
+    pub fn delete(&self, from_source: bool, key: &str) -> Option<String> {
+        let far = self.far.as_ref().expect("it has buckets");
+        far.runtime.block_on(if from_source { &far.from } else { &far.to }.delete(key, None))
+    }
+
+    /// Takes a deletion in the source back.
+    pub fn undelete(&self, key: &str, marker: &str) {
+        let far = self.far.as_ref().expect("it has buckets");
+        far.runtime.block_on(far.from.delete(key, Some(marker)));
     }
 
     /// A new object.

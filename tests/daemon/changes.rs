@@ -1,10 +1,14 @@
 //! Settings that change while the daemon runs, and what lasts over its end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::support::double::{Double, Reaction, answer};
+use crate::support::environment;
 use crate::support::rig::{IMAGE_CONFIG, PATIENCE, Rig, tasks_of, until};
 
 fn two_objects(regex: &str) -> Rig {
@@ -52,6 +56,58 @@ pub fn l56_a_reload_takes_a_good_file_and_refuses_a_bad_one() {
     rig.until_tasks(1);
     assert_eq!(rig.tasks().keys().next(), Some(&1), "under its old id");
     assert_eq!(rig.pid(), pid);
+}
+
+/// The keys of one page of a bucket with two.
+fn page(keys: [&str; 2], next: Option<&str>) -> Reaction {
+    let more = next.map_or("<IsTruncated>false</IsTruncated>".to_owned(), |next| {
+        format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>")
+    });
+    let objects =
+        keys.map(|key| format!("<Contents><Key>{key}</Key><ETag>&quot;1&quot;</ETag><Size>1</Size></Contents>"));
+    let xml = format!("<ListBucketResult><Name>bucket</Name>{more}{}</ListBucketResult>", objects.concat());
+    answer("200 OK", "Content-Type: application/xml\r\n", &xml)
+}
+
+/// Promise 56: the second page comes after the change was acknowledged, and is judged as the first one was. The ids tell:
+/// each cycle gives the next ones to what it takes.
+pub fn l56_a_change_during_a_listing_waits_for_its_end() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let (asked, changed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (asks, goes_on) = (asked.clone(), changed.clone());
+    let double = runtime.block_on(Double::start(move |_, request| {
+        if !request.line.contains("continuation-token=second") {
+            return page(["1-a.png", "1-b.png"], Some("second"));
+        }
+        asks.store(true, Ordering::Relaxed);
+        until("the change", PATIENCE, || goes_on.load(Ordering::Relaxed).then_some(()));
+        page(["2-a.png", "2-b.png"], None)
+    }));
+    let mut rig = Rig::new();
+    rig.environment = environment();
+    rig.project("cats", IMAGE_CONFIG);
+    let (dir, endpoint) = (rig.dir.path().display(), double.endpoint());
+    rig.settings(&format!(
+        "[projects.cats]\npath = \"{dir}/cats\"\nlabel_studio_has_credentials = true\n\
+         [projects.cats.source]\ntype = \"s3\"\nbucket = \"bucket\"\nendpoint = \"{endpoint}\"\nallow_http = true\n\
+         poll_interval = \"1s\"\nregex = '.-a.png'\n"
+    ));
+    rig.start();
+    until("the second page", PATIENCE, || asked.load(Ordering::Relaxed).then_some(()));
+    std::thread::scope(|scope| {
+        // It says what the next cycle will do, and lists for that too.
+        let rig = &rig;
+        let change = scope.spawn(move || rig.lsctl(&["set-source", "cats", "--regex", ".-b.png"]));
+        until("the change is in force", PATIENCE, || rig.ok(&["show", "cats"]).contains(".-b.png").then_some(()));
+        changed.store(true, Ordering::Relaxed);
+        let change = change.join().expect("it ended");
+        assert_eq!(change.code, 0, "{}{}", change.out, change.err);
+    });
+    let urls = || rig.tasks().into_iter().map(|(id, task)| (id, task["data"]["image"].clone())).collect::<Vec<_>>();
+    let wanted = [(2, json!("s3://bucket/1-b.png")), (3, json!("s3://bucket/2-b.png"))];
+    until("the second cycle", PATIENCE, || (rig.sync() == 0 && urls().iter().all(|(id, _)| *id > 1)).then_some(()));
+    assert_eq!(urls(), wanted, "0 and 1 are what the first cycle took");
 }
 
 pub fn a_reload_starts_and_stops_projects() {

@@ -38,3 +38,99 @@ pub fn l20_a_completion_that_stays_empty_or_torn_is_listed_as_unsettled() {
     }
     rig.until_status("ok", |status| status["target"]["unsettled"] == 0 && status["target"]["pending"] == 0);
 }
+
+pub fn l31_a_link_or_directory_in_the_place_of_tasks_json_is_named_and_heals() {
+    let rig = Rig::with_tasks(1);
+    let (tasks, aside) = (rig.path("cats/tasks.json"), rig.path("aside"));
+    for (n, link) in [true, false].into_iter().enumerate() {
+        std::fs::rename(&tasks, &aside).expect("moved");
+        let before = std::fs::read(&aside).expect("read");
+        if link {
+            std::os::unix::fs::symlink(&aside, &tasks).expect("made");
+        } else {
+            std::fs::create_dir(&tasks).expect("made");
+        }
+        rig.put(&format!("new-{n}.png"), "a picture");
+        rig.until_code("not_a_file");
+        assert_ne!(rig.sync(), 0);
+        assert_eq!(std::fs::read(&aside).expect("read"), before, "a link is not followed");
+        assert_eq!(std::fs::symlink_metadata(&tasks).expect("there").is_symlink(), link, "nor replaced");
+        if link {
+            std::fs::remove_file(&tasks).expect("removed");
+        } else {
+            std::fs::remove_dir(&tasks).expect("removed");
+        }
+        std::fs::rename(&aside, &tasks).expect("moved");
+        rig.until_tasks(n + 2);
+        rig.until_status("ok", |status| status["state"] == "ok");
+    }
+}
+
+/// With `on_deleted = "delete"`: what is taken for a deletion is seen in the target.
+pub fn l31_what_is_no_file_in_the_place_of_a_completion_is_left_alone_and_no_deletion() {
+    let rig = Rig::with_tasks(4);
+    write(&rig.config(), &(std::fs::read_to_string(rig.config()).expect("read") + "on_deleted = \"delete\"\n"));
+    rig.ok(&["reload"]);
+    let saved: Vec<Vec<u8>> = (0..4).map(|id| rig.label(id, "cat")).collect();
+    (0..4).for_each(|id| rig.until_pushed(id, &saved[id as usize]));
+    rig.until_status("receipts", |status| status["target"]["in_step"] == 4);
+    let file = |id: u64| rig.path("cats/completions").join(format!("{id}.json"));
+    let secret = rig.path("secret");
+    std::fs::write(&secret, rig.label(3, "dog")).expect("written");
+    for id in 0..3 {
+        std::fs::remove_file(file(id)).expect("removed");
+        match id {
+            0 => std::os::unix::fs::symlink(&secret, file(id)).expect("made"),
+            1 => mkfifoat(CWD, file(id), Mode::from_raw_mode(0o644)).expect("made"),
+            _ => std::fs::create_dir(file(id)).expect("made"),
+        }
+    }
+    let next = rig.label(3, "cat");
+    rig.until_pushed(3, &next);
+    assert_eq!((rig.sync(), rig.sync()), (0, 0));
+    for id in 0..3 {
+        let object = std::fs::read(rig.path("out/done").join(id.to_string()));
+        assert_eq!(object.ok().as_ref(), Some(&saved[id as usize]), "{id} is no deletion, and nothing was followed");
+    }
+    std::fs::remove_file(file(0)).expect("removed");
+    std::fs::remove_file(file(1)).expect("removed");
+    std::fs::remove_dir(file(2)).expect("removed");
+    for id in 0..3 {
+        let whole = rig.label(id, "dog");
+        rig.until_pushed(id, &whole);
+    }
+    rig.until_status("ok", |status| status["state"] == "ok" && status["conflicts"] == 0);
+}
+
+/// Promise 33: also over a restart; told once.
+pub fn l33_one_bad_object_and_one_bad_file_stop_nothing_and_do_not_loop() {
+    const COUNT: usize = 300;
+    let mut rig = Rig::local(".*");
+    let json = "poll_interval = \"1s\"\nuse_blob_urls = false\n[";
+    rig.settings(&rig.local_project("cats", ".*").replace("poll_interval = \"1s\"\n[", json));
+    for n in 0..=COUNT {
+        let body = serde_json::json!({"image": format!("https://example.org/{n}.png")}).to_string();
+        rig.put(&format!("{n:04}.json"), if n == COUNT / 2 { "{broken" } else { &body });
+    }
+    rig.start();
+    rig.until_tasks(COUNT);
+    let saved: Vec<(u64, Vec<u8>)> =
+        rig.tasks().keys().filter(|id| **id != 7).map(|id| (*id, rig.label(*id, "cat"))).collect();
+    write(&rig.path("cats/completions/7.json"), "{\"id\": 7, \"completions\": \"none\", \"data\": {}}");
+    saved.iter().for_each(|(id, bytes)| rig.until_pushed(*id, bytes));
+    for restarted in [false, true] {
+        if restarted {
+            rig.kill();
+            rig.start();
+        }
+        rig.put(&format!("9{restarted}.json"), "{\"image\": \"https://example.org/more.png\"}");
+        rig.until_tasks(COUNT + 1 + usize::from(restarted));
+        let again = rig.label(3, if restarted { "cat" } else { "dog" });
+        rig.until_pushed(3, &again);
+        rig.until_status("two in quarantine", |status| status["quarantined"] == 2);
+        assert_eq!((rig.sync(), rig.sync()), (0, 0));
+        assert!(!rig.path("out/done/7").exists());
+    }
+    let told = rig.log().lines().filter(|line| line.contains("quarantine")).count();
+    assert_eq!(told, 2, "once each: {}", rig.log());
+}

@@ -15,7 +15,11 @@ pub fn trials() -> Vec<Trial> {
     vec![
         test_where("l37_a_failed_fsync_of_the_file_is_never_tried_again_on_it", unless_strace(), failed_fsync_of_file),
         test_where("l37_a_failed_fsync_of_the_directory_takes_it_back", unless_strace(), failed_fsync_of_directory),
-        test_where("l36_file_then_name_then_directory_are_made_durable", unless_strace(), the_order_is_right),
+        test_where(
+            "l36_l40_file_then_name_then_directory_are_durable_before_the_old_goes",
+            unless_strace(),
+            the_order_is_right,
+        ),
         test_where("l38_a_full_disk_leaves_the_old_file_and_heals", unless_tmpfs(), a_full_disk_heals),
         test_where("l38_no_inodes_left_is_disk_full", unless_tmpfs(), no_inodes_is_disk_full),
         test_where("l38_a_read_only_file_system_is_named_and_heals", unless_tmpfs(), read_only_heals),

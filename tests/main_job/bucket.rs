@@ -14,7 +14,7 @@ const AT_ONCE: usize = 32;
 
 #[derive(Clone)]
 pub struct Bucket {
-    client: Client,
+    pub client: Client,
     pub name: String,
 }
 
@@ -41,8 +41,11 @@ impl Bucket {
         }
     }
 
-    pub async fn delete(&self, key: &str) {
-        self.client.delete_object().bucket(&self.name).key(key).send().await.expect("deleted");
+    /// Deletes an object, or this version of it; where versions are kept, the version that says that it is deleted.
+    pub async fn delete(&self, key: &str, version: Option<&str>) -> Option<String> {
+        let delete = self.client.delete_object().bucket(&self.name).key(key);
+        let deleted = delete.set_version_id(version.map(str::to_owned)).send().await.expect("deleted");
+        deleted.version_id
     }
 
     /// Waits until an object holds exactly these bytes.

@@ -26,7 +26,7 @@ async fn with_tasks(server: &Arc<Server>, count: usize) -> (Rig, Bucket, Bucket)
     (rig, from, to)
 }
 
-pub async fn l20_a_saved_completion_is_in_the_target_byte_for_byte_and_never_torn(server: Arc<Server>) {
+pub async fn l20_l21_a_saved_completion_is_in_the_target_byte_for_byte_and_never_torn(server: Arc<Server>) {
     let (rig, _, to) = with_tasks(&server, 2).await;
     let (bucket, runtime) = (to.clone(), Handle::current());
     let pushed = Observer::start(BTreeSet::new(), move |seen: &mut BTreeSet<String>| {
@@ -154,7 +154,7 @@ async fn deleted_here(rig: &Rig, to: &Bucket) {
 async fn missing_there(rig: &Rig, to: &Bucket) {
     let bytes = rig.label(5, "cat");
     to.until_holds("done/5", &bytes).await;
-    to.delete("done/5").await;
+    to.delete("done/5", None).await;
     rig.until_status("the missing object", |status| status["target"]["target_missing"] == 1);
     let listed = rig.list("conflict").into_iter().find(|item| item["id"] == 5).expect("it is listed");
     assert_eq!(listed["state"], "target_missing");
