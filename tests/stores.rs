@@ -3,6 +3,8 @@
 //! Promise: one contract for every kind: memory, directory, S3 on moto, S3 on SeaweedFS, GCS on fake-gcs-server.
 //! Not here: whole projects.
 
+#[path = "stores/ahead.rs"]
+mod ahead;
 #[path = "stores/answers.rs"]
 mod answers;
 #[path = "stores/careless.rs"]
@@ -75,10 +77,12 @@ fn main() -> ExitCode {
             bodies_are_whole_whatever_their_size,
             a_prefix_is_a_plain_string,
             a_listing_of_many_pages_is_whole,
+            a_page_can_start_after_any_key,
             byte_order_is_kept_or_noticed,
             a_missing_object_is_named_so,
         );
         s3::add(trials);
+        ahead::add(trials);
         errors::add(trials);
         careless::add(trials);
         regions::add(trials);

@@ -99,6 +99,7 @@ struct Tries<'a, C> {
     generation: u64,
     renewed: bool,
     followed: bool,
+    throttled: bool,
 }
 
 impl<'a, C: Cloud> Tries<'a, C> {
@@ -119,7 +120,7 @@ impl<'a, C: Cloud> Tries<'a, C> {
             .with_max_times(attempts.saturating_sub(1) as usize)
             .with_jitter()
             .build();
-        Self { cloud, waits, generation: 0, renewed: false, followed: false }
+        Self { cloud, waits, generation: 0, renewed: false, followed: false, throttled: false }
     }
 
     async fn session(&mut self) -> C::Session {
@@ -143,6 +144,7 @@ impl<'a, C: Cloud> Tries<'a, C> {
         if !matches!(error.kind, Kind::Unreachable | Kind::Throttled) || error.detail == SILENT {
             return Err(error);
         }
+        self.throttled |= error.kind == Kind::Throttled;
         let Some(wait) = self.waits.next() else { return Err(error) };
         let wait = wait.max(error.retry_after.unwrap_or_default());
         if wait > 2 * MAX_WAIT {
@@ -178,11 +180,15 @@ impl<C: Cloud> Store for C {
         self.skew().seconds()
     }
 
+    fn lists_after(&self) -> bool {
+        true
+    }
+
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
         let mut tries = Tries::new(self);
         loop {
             match self.list_once(&tries.session().await, request, token).await {
-                Ok(page) => return Ok(page),
+                Ok(page) => return Ok(Page { is_throttled: tries.throttled, ..page }),
                 Err(error) => tries.again_after(error).await?,
             }
         }

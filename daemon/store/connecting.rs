@@ -62,6 +62,10 @@ impl Store for Connecting {
         self.reached.get()?.clock_skew_seconds()
     }
 
+    fn lists_after(&self) -> bool {
+        matches!(self.settings, StoreSettings::S3(_) | StoreSettings::Gcs(_))
+    }
+
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
         self.store().await?.list_page(request, token).await
     }

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{
-    ListRequest, Listed, ListedRef, Object, Objects, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind,
-};
+use super::{ListRequest, Listed, ListedRef, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind};
 use crate::names::{ETag, Key};
 
 /// The store in `inner`, with the faults of a shared plan.
@@ -198,13 +196,17 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.root()
     }
 
+    fn lists_after(&self) -> bool {
+        self.inner.lists_after()
+    }
+
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
         let (fault, listing, nth) = self.faults.next_page();
         if let Some(kind) = fault {
             return Err(StoreError::new(kind, "list", self.root(), DETAIL));
         }
         if listing == ListingFault::EmptyPages {
-            return Ok(Page { objects: Objects::default(), next: Some(PageToken(format!("empty {nth}"))) });
+            return Ok(Page { next: Some(PageToken::Next(format!("empty {nth}"))), ..Page::default() });
         }
         let mut page = self.inner.list_page(request, token).await?;
         match listing {

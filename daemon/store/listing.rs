@@ -2,14 +2,18 @@
 //!
 //! Promise: [`Complete`] exists only when the last page was seen, every page was new, and every key came in
 //! strictly ascending byte order. Memory does not grow with the bucket, requests are bounded.
-//! Not here: sorting itself (`sorting`), what the objects are for.
+//! Not here: sorting itself (`sorting`), why pages that were asked for at once make a whole listing (`splice`), what the
+//! objects are for.
 
 use std::path::PathBuf;
 
 use tokio::sync::mpsc;
 
+use super::lanes::Lanes;
+pub use super::lanes::Marks;
 use super::sorting::{self, SortError, SortingFile};
-use super::{ListRequest, Listed, ListedRef, Objects, PageToken, Store, StoreError, StoreErrorKind};
+use super::splice::{Fit, Joined};
+use super::{ListRequest, Listed, ListedRef, Objects, Page, PageToken, Store, StoreError, StoreErrorKind};
 use crate::names::Key;
 
 /// Empty pages in a row that are still believed: a server that filters after it counts may give some,
@@ -66,15 +70,16 @@ pub enum Order {
     Sort(PathBuf),
 }
 
-/// Lists everything that `request` names into `pages`; a full channel holds it back.
+/// Lists everything that `request` names into `pages`; a full channel holds it back. `marks`: of the listings before it.
 pub async fn walk(
     store: &dyn Store,
     request: &ListRequest,
     order: &Order,
+    marks: &mut Marks,
     pages: mpsc::Sender<Objects>,
 ) -> Result<Complete, ListingError> {
     match order {
-        Order::Check => checked(store, request, &pages).await,
+        Order::Check => checked(store, request, marks, &pages).await,
         Order::Sort(dir) => {
             sorted(store, request, dir.clone(), &pages).await.map_err(|error| error.in_dir(&dir.display().to_string()))
         }
@@ -91,30 +96,76 @@ pub async fn collect(store: &dyn Store, request: &ListRequest, order: &Order) ->
         }
         all
     };
-    let (complete, all) = tokio::join!(walk(store, request, order, sender), take);
+    let mut marks = Marks::default();
+    let (complete, all) = tokio::join!(walk(store, request, order, &mut marks, sender), take);
     complete.map(|Complete(())| all)
 }
 
 async fn checked(
     store: &dyn Store,
     request: &ListRequest,
+    marks: &mut Marks,
     pages: &mpsc::Sender<Objects>,
 ) -> Result<Complete, ListingError> {
     let mut pager = Pager::new(store, request);
-    // The last key of the page before.
-    let mut before: Option<String> = None;
-    while let Some(objects) = pager.next().await? {
-        let mut last = before.as_deref();
-        for object in objects.iter() {
-            if last.is_some_and(|last| last >= object.key) {
-                return Err(ListingError::OutOfOrder { after: Key::new(object.key) });
-            }
-            last = Some(object.key);
+    let mut lanes = Lanes::new(store, request, marks);
+    let mut joined = Joined::default();
+    while let Some((mut page, from)) = next(&mut pager, &mut lanes, &joined).await? {
+        joined.took(&page, from);
+        if joined.has_ended() {
+            lanes.end_at(joined.last());
         }
-        before = last.map(str::to_owned);
-        send(pages, objects).await?;
+        if page.is_throttled {
+            lanes.ask_no_more();
+        }
+        page.objects.drop_first(from);
+        send(pages, page.objects).await?;
     }
+    lanes.finish(joined);
     Ok(Complete(()))
+}
+
+/// The page that comes next, and its first object that does: one that was asked for ahead where it joins, else the one that
+/// the page before names. `None` after the last one.
+async fn next(
+    pager: &mut Pager<'_>,
+    lanes: &mut Lanes<'_>,
+    joined: &Joined,
+) -> Result<Option<(Page, usize)>, ListingError> {
+    while let Some(lane) = lanes.front().await? {
+        in_order(None, &lane.page.objects)?;
+        match joined.fit(lane.after.as_deref(), &lane.page) {
+            Fit::Joins(from) => {
+                let Some(page) = lanes.take_front() else { continue };
+                pager.go_on_after(&page)?;
+                return Ok(Some((page, from)));
+            }
+            Fit::Nothing => drop(lanes.take_front()),
+            Fit::Apart => {
+                lanes.front_is_apart();
+                break;
+            }
+            Fit::Ignored => lanes.distrust("asked for the keys after a key, it shows keys before it"),
+            Fit::Contradicts => {
+                lanes.distrust("asked for the keys after a key, it shows some where the listing had ended");
+                return Err(pager.malformed("the listing ends before keys that are there"));
+            }
+        }
+    }
+    let Some(page) = pager.next().await? else { return Ok(None) };
+    in_order(joined.last(), &page.objects)?;
+    Ok(Some((page, 0)))
+}
+
+/// Whether these come in byte order, after this key.
+fn in_order<'a>(mut last: Option<&'a str>, objects: &'a Objects) -> Result<(), ListingError> {
+    for object in objects.iter() {
+        if last.is_some_and(|last| last >= object.key) {
+            return Err(ListingError::OutOfOrder { after: Key::new(object.key) });
+        }
+        last = Some(object.key);
+    }
+    Ok(())
 }
 
 async fn sorted(
@@ -125,8 +176,8 @@ async fn sorted(
 ) -> Result<Complete, SortedError> {
     let mut pager = Pager::new(store, request);
     let mut file = blocking(move || SortingFile::create(&dir)).await?;
-    while let Some(objects) = pager.next().await? {
-        file = blocking(move || file.add(&objects).map(|()| file)).await?;
+    while let Some(page) = pager.next().await? {
+        file = blocking(move || file.add(&page.objects).map(|()| file)).await?;
     }
     let mut after: Option<String> = None;
     loop {
@@ -203,26 +254,32 @@ impl<'a> Pager<'a> {
     }
 
     /// `None` after the last page.
-    async fn next(&mut self) -> Result<Option<Objects>, ListingError> {
+    async fn next(&mut self) -> Result<Option<Page>, ListingError> {
         let token = match &self.next {
             Next::Start => None,
             Next::At(token) => Some(token),
             Next::End => return Ok(None),
         };
         let page = self.store.list_page(self.request, token).await?;
+        self.go_on_after(&page)?;
+        Ok(Some(page))
+    }
+
+    /// The next page is the one that this one names.
+    fn go_on_after(&mut self, page: &Page) -> Result<(), ListingError> {
         self.empty_pages = if page.objects.is_empty() { self.empty_pages + 1 } else { 0 };
-        let Some(token) = page.next else {
+        let Some(token) = &page.next else {
             self.next = Next::End;
-            return Ok(Some(page.objects));
+            return Ok(());
         };
-        if self.circle.closes(&token) {
+        if self.circle.closes(token) {
             return Err(self.malformed("the same page token came twice"));
         }
         if self.empty_pages >= MAX_EMPTY_PAGES {
             return Err(self.malformed("page after page is empty and none is the last"));
         }
-        self.next = Next::At(token);
-        Ok(Some(page.objects))
+        self.next = Next::At(token.clone());
+        Ok(())
     }
 
     fn malformed(&self, detail: &str) -> ListingError {

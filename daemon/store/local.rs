@@ -143,8 +143,12 @@ impl Inner {
         let root = self.root(asked)?;
         let (id, mut walk) = match token {
             None => (None, Walk::start(root.as_fd(), request, None).map_err(unreadable)?),
-            Some(PageToken(token)) => {
-                let Some((id, after)) = token.split_once(':') else {
+            Some(token) => {
+                let parts = match token {
+                    PageToken::Next(text) => text.split_once(':'),
+                    PageToken::After(_) => None,
+                };
+                let Some((id, after)) = parts else {
                     return Err(asked.failed(Kind::Malformed, "not a page token of a directory"));
                 };
                 match self.under_way(id, after) {
@@ -159,10 +163,10 @@ impl Inner {
                 let skipped = walk.skipped;
                 tracing::warn!(url = %asked.url, skipped, "entries that are no objects (links, devices, names not UTF-8) are left out");
             }
-            return Ok(Page { objects, next: None });
+            return Ok(Page { objects, ..Page::default() });
         }
         let next = objects.last().map(|last| self.keep(id, last.key, walk));
-        Ok(Page { objects, next })
+        Ok(Page { objects, next, ..Page::default() })
     }
 
     fn under_way(&self, id: &str, after: &str) -> Option<(u64, Walk)> {
@@ -184,7 +188,7 @@ impl Inner {
             walks.under_way.pop_first();
         }
         walks.under_way.insert(id, (last.to_owned(), walk));
-        PageToken(format!("{id}:{last}"))
+        PageToken::Next(format!("{id}:{last}"))
     }
 
     /// The file of a key, open for reading, and its version before anything was read.

@@ -99,11 +99,15 @@ impl Store for MemoryStore {
         &self.root
     }
 
+    fn lists_after(&self) -> bool {
+        true
+    }
+
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
         let bucket = self.lock();
         let start = match token {
             None => Bound::Included(Key::new(request.prefix.as_str())),
-            Some(PageToken(after)) => Bound::Excluded(Key::new(after.as_str())),
+            Some(PageToken::Next(after) | PageToken::After(after)) => Bound::Excluded(Key::new(after.as_str())),
         };
         let mut found = bucket
             .objects
@@ -113,8 +117,8 @@ impl Store for MemoryStore {
         let objects: Objects =
             found.by_ref().take(self.page_objects).map(|(key, version)| version.listed(key)).collect();
         let more = found.next().is_some();
-        let next = objects.last().filter(|_| more).map(|last| PageToken(last.key.to_owned()));
-        Ok(Page { objects, next })
+        let next = objects.last().filter(|_| more).map(|last| PageToken::Next(last.key.to_owned()));
+        Ok(Page { objects, next, ..Page::default() })
     }
 
     async fn get(&self, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {

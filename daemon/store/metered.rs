@@ -61,6 +61,10 @@ impl<S: Store> Store for Metered<S> {
         self.inner.clock_skew_seconds()
     }
 
+    fn lists_after(&self) -> bool {
+        self.inner.lists_after()
+    }
+
     async fn list_page(&self, request: &ListRequest, token: Option<&PageToken>) -> Result<Page, StoreError> {
         self.counted("list", self.inner.list_page(request, token)).await
     }

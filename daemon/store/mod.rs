@@ -10,6 +10,7 @@ pub mod connecting;
 pub(crate) mod crc32c;
 pub mod faulty;
 pub mod gcs;
+mod lanes;
 pub mod listing;
 pub mod local;
 pub mod memory;
@@ -21,6 +22,7 @@ pub mod s3;
 mod session;
 mod skew;
 mod sorting;
+mod splice;
 
 use std::fmt;
 use std::time::Duration;
@@ -52,9 +54,14 @@ pub struct ListRequest {
     pub one_level: bool,
 }
 
-/// Where the next page starts, as the store wrote it.
+/// Where a page starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PageToken(pub String);
+pub enum PageToken {
+    /// Where the one before ended, as the store wrote it.
+    Next(String),
+    /// After this key, or at it. Only of a store that [`lists_after`](Store::lists_after).
+    After(String),
+}
 
 /// One page of a listing.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +70,8 @@ pub struct Page {
     pub objects: Objects,
     /// `None` on the last page.
     pub next: Option<PageToken>,
+    /// The store asked for fewer requests before it gave this one.
+    pub is_throttled: bool,
 }
 
 /// An object's bytes.
@@ -98,6 +107,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// server.
     fn clock_skew_seconds(&self) -> Option<i64> {
         None
+    }
+
+    /// Whether a page can be asked for by the key that it comes after ([`PageToken::After`]), in byte order.
+    fn lists_after(&self) -> bool {
+        false
     }
 
     /// One page, from the start or from a token of the page before. Use [`listing::walk`] for a whole listing.

@@ -57,6 +57,11 @@ impl Objects {
         self.entries.push(Entry { key: start, etag: start + key.len(), size_bytes });
     }
 
+    /// Takes the first so many away.
+    pub fn drop_first(&mut self, count: usize) {
+        self.entries.drain(..count.min(self.entries.len()));
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -127,6 +132,9 @@ mod tests {
         let objects: Objects = listed.iter().map(|object| object.to_listed()).collect();
         assert!(objects.iter().eq(listed));
         assert_eq!((objects.len(), objects.last(), objects.get(4)), (4, Some(listed[3]), None));
+        let mut later = objects.clone();
+        later.drop_first(1);
+        assert!(later.iter().eq(listed[1..].iter().copied()) && later.texts(0..2) == objects.texts(1..3));
         assert!(Objects::default().is_empty() && Objects::default().last().is_none());
     }
 }

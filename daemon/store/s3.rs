@@ -243,6 +243,11 @@ impl Cloud for S3Store {
     ) -> Result<Page, StoreError> {
         let asked = Asked { operation: "list", url: format!("{}/{}", self.root, request.prefix) };
         let unread = page::Unread::default();
+        let (token, after) = match token {
+            None => (None, None),
+            Some(PageToken::Next(token)) => (Some(token.clone()), None),
+            Some(PageToken::After(key)) => (None, Some(key.clone())),
+        };
         session
             .client
             .list_objects_v2()
@@ -251,7 +256,8 @@ impl Cloud for S3Store {
             .max_keys(PAGE_KEYS)
             .set_prefix(Some(request.prefix.clone()).filter(|prefix| !prefix.is_empty()))
             .set_delimiter(request.one_level.then(|| "/".to_owned()))
-            .set_continuation_token(token.map(|PageToken(token)| token.clone()))
+            .set_continuation_token(token)
+            .set_start_after(after)
             .customize()
             .interceptor(unread.clone())
             .send()

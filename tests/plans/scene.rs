@@ -6,7 +6,7 @@ use std::fmt::Write;
 use labelsync::names::{ETag, Key, Sha256, TaskId};
 use labelsync::settings::{OnChanged, OnRemoved};
 use labelsync::store::faulty::{Faults, Faulty};
-use labelsync::store::listing::{self, ListingError, Order};
+use labelsync::store::listing::{self, ListingError, Marks, Order};
 use labelsync::store::memory::MemoryStore;
 use labelsync::sync::action::{Form, HideReason, TaskAction};
 use labelsync::sync::holds::{ChangeLimit, VanishLimit};
@@ -167,7 +167,8 @@ impl Scene {
                 Ok::<_, ListingError>(())
             };
             let mut planner = SourcePlanner::new(policy, |id| completed.contains(&id.get()));
-            let walk = listing::walk(store, &request, &Order::Check, sender);
+            let mut marks = Marks::default();
+            let walk = listing::walk(store, &request, &Order::Check, &mut marks, sender);
             let take = async {
                 while let Some(page) = pages.recv().await {
                     planner.page(&page, &mut known, &mut keep)?;

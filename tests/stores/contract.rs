@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use labelsync::names::{ETag, Key};
 use labelsync::store::listing::{ListingError, Order, collect};
-use labelsync::store::{ListRequest, Listed, Precondition, Store, StoreError, StoreErrorKind};
+use labelsync::store::{ListRequest, Listed, PageToken, Precondition, Store, StoreError, StoreErrorKind};
 
 /// Larger than any object of these tests.
 const LIMIT_BYTES: u64 = 64 << 20;
@@ -274,6 +274,33 @@ pub async fn a_listing_of_many_pages_is_whole(store: &dyn Store, _: &Differences
     let twice = store.list_page(&request("many/", false), first.next.as_ref()).await.expect("the same page");
     assert_eq!(again.objects, twice.objects, "a token can be used again");
     assert_ne!(first.objects.last(), again.objects.last());
+}
+
+/// Several pages are asked for at once by keys that were listed before: each must start where it was asked to.
+pub async fn a_page_can_start_after_any_key(store: &dyn Store, differences: &Differences) {
+    if !store.lists_after() {
+        return;
+    }
+    let is_flat = |key: &&str| !key.contains('/') && !(differences.cannot_hold)(key);
+    let mut there: Vec<&str> = KEYS.into_iter().filter(is_flat).collect();
+    there.sort_unstable();
+    assert!(there.len() > 20, "the corpus has such keys");
+    for key in &there {
+        create(store, key, "x").await.unwrap_or_else(|error| panic!("{key:?}: {error}"));
+    }
+    for (nth, key) in there.iter().enumerate() {
+        let mut token = PageToken::After((*key).to_owned());
+        let mut listed = Vec::new();
+        loop {
+            let page = store.list_page(&ListRequest::default(), Some(&token)).await.expect("a page");
+            listed.extend(page.objects.iter().map(|object| object.key.to_owned()));
+            let Some(next) = page.next else { break };
+            token = next;
+        }
+        // With the key itself or without it, as it comes from a provider.
+        let after = if listed.first().is_some_and(|first| first == key) { &listed[1..] } else { &listed };
+        assert_eq!(after, &there[nth + 1..], "after {key:?}");
+    }
 }
 
 /// Keys come in byte order, or the disorder is noticed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use labelsync::names::{ETag, Key};
 use labelsync::settings::S3Settings;
-use labelsync::store::listing::{ListingError, Order};
+use labelsync::store::listing::{ListingError, Marks, Order};
 use labelsync::store::s3::{S3Limits, S3Store};
 use labelsync::store::{ListRequest, PageToken, Precondition, Store, StoreError, StoreErrorKind as Of};
 
@@ -96,7 +96,7 @@ async fn l70_keys_go_out_exactly() {
 async fn l70_pages_are_asked_for_exactly() {
     let double = Double::always(answer("200 OK", XML, &listing(WHOLE))).await;
     let store = store(&double).await;
-    let token = PageToken("a+b/=%2F &é".to_owned());
+    let token = PageToken::Next("a+b/=%2F &é".to_owned());
     let request = ListRequest { prefix: "img 1/+%".to_owned(), one_level: true };
     store.list_page(&request, Some(&token)).await.expect_err("a key that does not start with the prefix");
     let line = &double.requests()[0].line;
@@ -424,7 +424,8 @@ async fn l4_a_token_that_comes_again_ends_the_listing() {
             .await;
     let (store, request) = (store(&double).await, ListRequest::default());
     let (pages, mut taken) = tokio::sync::mpsc::channel(4);
-    let walked = labelsync::store::listing::walk(&store, &request, &Order::Check, pages);
+    let mut marks = Marks::default();
+    let walked = labelsync::store::listing::walk(&store, &request, &Order::Check, &mut marks, pages);
     let (walked, ()) = tokio::join!(walked, async { while taken.recv().await.is_some() {} });
     let ListingError::Store(error) = walked.expect_err("a circle") else { panic!("the store is to blame") };
     assert_eq!(error.kind, Of::Malformed, "{error}");

@@ -21,7 +21,7 @@ use crate::project::spool::Spool;
 use crate::project::strict_json::BodyRules;
 use crate::project::validate::{TaskLimits, blob_task, check_task, task_from_object};
 use crate::settings::{BlobUrl, SourceSettings, StoreSettings};
-use crate::store::listing::{self, ListingError, Order};
+use crate::store::listing::{self, ListingError, Marks, Order};
 use crate::store::{Listed, Objects, Store, StoreErrorKind, local};
 use crate::sync::action::Form;
 use crate::sync::flow::{Came, Flow};
@@ -155,6 +155,7 @@ pub async fn look(
     side: &SourceSide,
     policy: SourcePolicy,
     order: &Order,
+    marks: &mut Marks,
 ) -> Result<Looked, CycleError> {
     let origin = {
         let (ledger, root) = (shared.ledger.clone(), side.store.root().to_owned());
@@ -167,7 +168,7 @@ pub async fn look(
         let shared = shared.clone();
         move || walk(&shared, policy, origin, merged, sealed)
     });
-    match listing::walk(&*side.store, &request, order, pages).await {
+    match listing::walk(&*side.store, &request, order, marks, pages).await {
         // The walk has failed already when nobody takes the proof.
         Ok(complete) => drop(whole.send(complete)),
         Err(ListingError::GivenUp) => drop(whole),

@@ -22,7 +22,7 @@ use crate::project::source::holds;
 use crate::project::source::look::{self, Looked, SourceSide, policy, read_objects, reads};
 use crate::project::source::recheck::Recheck;
 use crate::project::tasks::road::TasksRoad;
-use crate::store::listing::{ListingError, Order};
+use crate::store::listing::{ListingError, Marks, Order};
 use crate::sync::action::{HideReason, TaskAction};
 use crate::sync::flow::Flow;
 use crate::sync::pace::idle_poll;
@@ -52,6 +52,8 @@ pub struct SourceRoad {
     reads: Flow,
     /// Buckets that were seen to list out of order.
     unordered: Vec<String>,
+    /// What the last listing left for the next one.
+    marks: Marks,
     /// Where completions go, if anywhere.
     target: Option<String>,
     /// What the last complete look left out.
@@ -74,6 +76,7 @@ impl SourceRoad {
             copies: SourceCopies::default(),
             reads: reads(),
             unordered: Vec::new(),
+            marks: Marks::default(),
             target: None,
             left_out: BTreeMap::new(),
             changes: 0,
@@ -218,14 +221,14 @@ impl SourceRoad {
         let order =
             if self.unordered.contains(&root) { Order::Sort(self.shared.work_dir.clone()) } else { Order::Check };
         let policy = self.policy(side, config).await?;
-        let looked = look::look(&self.shared, side, policy.clone(), &order).await;
+        let looked = look::look(&self.shared, side, policy.clone(), &order, &mut self.marks).await;
         let Err(CycleError::Listing(ListingError::OutOfOrder { after })) = &looked else { return looked };
         let text =
             format!("{root} lists out of byte order (at {after}): its listings are sorted on the disk from now on");
         self.shared.tell(Happened::new(Level::Notice, "listing_unordered", text).bucket(Some(&root)));
         self.unordered.push(root);
         let order = Order::Sort(self.shared.work_dir.clone());
-        look::look(&self.shared, side, policy, &order).await
+        look::look(&self.shared, side, policy, &order, &mut self.marks).await
     }
 
     /// What decides; objects of targets that the project had before are never tasks either (promise 10).

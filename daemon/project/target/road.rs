@@ -23,7 +23,7 @@ use crate::project::files::{Rest, Settler};
 use crate::project::shared::Shared;
 use crate::project::target::look::{self, Scope, TargetLooked, Wanted};
 use crate::settings::{OnDeleted, TargetSettings};
-use crate::store::listing::{self, ListingError, Order};
+use crate::store::listing::{self, ListingError, Marks, Order};
 use crate::store::{ListRequest, Store};
 use crate::sync::completions::TargetPolicy;
 use crate::sync::repeats::Repeats;
@@ -100,6 +100,8 @@ pub struct TargetRoad {
     /// When the prefix's mark was last seen to be there.
     pub(in crate::project) mark_seen: Option<Instant>,
     unordered: Vec<String>,
+    /// What the last listing left for the next one.
+    marks: Marks,
     pub(in crate::project) waiting: BTreeMap<TaskId, Waiting>,
     unknown: Vec<TaskId>,
     pub(in crate::project) restless: BTreeMap<TaskId, Instant>,
@@ -138,6 +140,7 @@ impl TargetRoad {
             preconditions: false,
             mark_seen: None,
             unordered: Vec::new(),
+            marks: Marks::default(),
             waiting: BTreeMap::new(),
             unknown: Vec::new(),
             restless: BTreeMap::new(),
@@ -237,10 +240,10 @@ impl TargetRoad {
     }
 
     async fn look(&mut self, side: &TargetSide, look: Look) -> Result<TargetLooked, CycleError> {
-        let looked = self.look_once(side, &look, self.order(side)).await;
+        let looked = self.look_once(side, &look).await;
         let Err(CycleError::Listing(ListingError::OutOfOrder { .. })) = &looked else { return looked };
         self.unordered.push(side.store.root().to_owned());
-        self.look_once(side, &look, self.order(side)).await
+        self.look_once(side, &look).await
     }
 
     fn order(&self, side: &TargetSide) -> Order {
@@ -248,7 +251,7 @@ impl TargetRoad {
         if unordered { Order::Sort(self.shared.work_dir.clone()) } else { Order::Check }
     }
 
-    async fn look_once(&self, side: &TargetSide, look: &Look, order: Order) -> Result<TargetLooked, CycleError> {
+    async fn look_once(&mut self, side: &TargetSide, look: &Look) -> Result<TargetLooked, CycleError> {
         let (shared, settler, policy) = (self.shared.clone(), self.settler.clone(), side.policy());
         let walk = move |scope| {
             let mut settler = settler.lock().unwrap_or_else(PoisonError::into_inner);
@@ -265,12 +268,12 @@ impl TargetRoad {
                 .await
             }
             Look::Full => {
-                let prefix = side.prefix();
+                let (prefix, order) = (side.prefix(), self.order(side));
                 let request = ListRequest { prefix: prefix.clone(), one_level: true };
                 let (pages, taken) = mpsc::channel(2);
                 let (whole, proof) = oneshot::channel();
                 let walked = tokio::spawn(blocking(move || walk(Scope::Full { pages: taken, whole: proof, prefix })));
-                match listing::walk(&*side.store, &request, &order, pages).await {
+                match listing::walk(&*side.store, &request, &order, &mut self.marks, pages).await {
                     // The walk has failed already when nobody takes the proof.
                     Ok(complete) => drop(whole.send(complete)),
                     Err(ListingError::GivenUp) => drop(whole),
@@ -284,7 +287,7 @@ impl TargetRoad {
     /// The target cannot be looked at: what waits for it is told all the same (promise 90).
     async fn note_waiting_here(&mut self, side: &TargetSide) {
         // A failure here is told by the look that failed before it.
-        let Ok(looked) = self.look_once(side, &Look::Local, self.order(side)).await else { return };
+        let Ok(looked) = self.look_once(side, &Look::Local).await else { return };
         self.note_waiting(&looked, &Look::Local);
     }
 

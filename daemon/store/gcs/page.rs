@@ -76,7 +76,7 @@ pub(super) fn read(asked: &Asked, request: &ListRequest, bytes: &[u8]) -> Result
         }
         objects.push(listed.key.as_str(), listed.etag.as_str(), listed.size_bytes);
     }
-    Ok(Page { objects, next: listing.next.map(PageToken) })
+    Ok(Page { objects, next: listing.next.map(PageToken::Next), ..Page::default() })
 }
 
 /// What the API says of the object of this key.
@@ -110,7 +110,7 @@ mod tests {
     fn l70_a_page_is_read_exactly() {
         let page = read(&asked(), &ListRequest::default(), WHOLE.as_bytes()).expect("a page");
         let listed = Listed { key: Key::new("a/ü\n"), etag: ETag::new("17"), size_bytes: 3 };
-        assert_eq!((page.objects, page.next), ([listed].into_iter().collect(), Some(PageToken("t".into()))));
+        assert_eq!((page.objects, page.next), ([listed].into_iter().collect(), Some(PageToken::Next("t".into()))));
         let empty = read(&asked(), &ListRequest::default(), br#"{"kind":"storage#objects"}"#).expect("a page");
         assert!(empty.objects.is_empty() && empty.next.is_none());
     }

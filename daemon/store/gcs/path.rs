@@ -36,8 +36,11 @@ pub(super) fn listing(
     if request.one_level {
         url += "&delimiter=%2F";
     }
-    if let Some(PageToken(token)) = token {
-        url += &format!("&pageToken={}", encoded(token));
+    match token {
+        None => {}
+        Some(PageToken::Next(token)) => url += &format!("&pageToken={}", encoded(token)),
+        // From this key on.
+        Some(PageToken::After(key)) => url += &format!("&startOffset={}", encoded(key)),
     }
     url
 }
@@ -135,12 +138,16 @@ mod tests {
     #[test]
     fn a_page_is_asked_for_exactly() {
         let request = ListRequest { prefix: "img 1/+%".into(), one_level: true };
-        let token = PageToken("a+b/=&é".into());
-        assert_eq!(
-            listing(BASE, "bucket", &request, Some(&token), 1000),
-            "http://host/base/storage/v1/b/bucket/o?maxResults=1000\
-             &fields=kind%2CnextPageToken%2Citems%28name%2Cgeneration%2Csize%29\
-             &prefix=img%201%2F%2B%25&delimiter=%2F&pageToken=a%2Bb%2F%3D%26%C3%A9"
-        );
+        let text = || "a+b/=&é".to_owned();
+        for (token, start) in [
+            (None, ""),
+            (Some(PageToken::Next(text())), "&pageToken=a%2Bb%2F%3D%26%C3%A9"),
+            (Some(PageToken::After(text())), "&startOffset=a%2Bb%2F%3D%26%C3%A9"),
+        ] {
+            let expected = "http://host/base/storage/v1/b/bucket/o?maxResults=1000\
+                            &fields=kind%2CnextPageToken%2Citems%28name%2Cgeneration%2Csize%29\
+                            &prefix=img%201%2F%2B%25&delimiter=%2F";
+            assert_eq!(listing(BASE, "bucket", &request, token.as_ref(), 1000), format!("{expected}{start}"));
+        }
     }
 }

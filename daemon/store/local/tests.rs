@@ -113,7 +113,7 @@ async fn a_page_token_holds_when_its_walk_is_forgotten() {
         let pages = [&first, &second, &third].into_iter().flat_map(|page| page.objects.iter());
         assert!(pages.map(|object| object.key).eq(all.iter().map(String::as_str)));
     }
-    assert_eq!(kind(store.list_page(&request, Some(&PageToken("nonsense".into()))).await), Kind::Malformed);
+    assert_eq!(kind(store.list_page(&request, Some(&PageToken::Next("nonsense".into()))).await), Kind::Malformed);
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ pub(super) fn read(asked: &Asked, bucket: &str, request: &ListRequest, body: &[u
     };
     let token = raw.next.and_then(|next| unescape(next, &mut scratch).ok()).filter(|token| !token.is_empty());
     let next = match token {
-        Some(token) if is_truncated => Some(PageToken(token.to_owned())),
+        Some(token) if is_truncated => Some(PageToken::Next(token.to_owned())),
         None if is_truncated => return Err(wrong("the listing goes on but does not say where")),
         _ => None,
     };
@@ -108,7 +108,7 @@ pub(super) fn read(asked: &Asked, bucket: &str, request: &ListRequest, body: &[u
         let why = "keys that are not UTF-8, or longer than 1,024 bytes, are left out";
         tracing::warn!(url = %asked.url, unreadable_keys, "{why}");
     }
-    Ok(Page { objects, next })
+    Ok(Page { objects, next, ..Page::default() })
 }
 
 /// Writes the ETag into `etag` in its one form ([`version`]); false where there is none.
