@@ -11,7 +11,7 @@ use super::{LedgerError, sums};
 use crate::settings::atomic;
 
 /// The present format; `PRAGMA user_version` holds a file's.
-const FORMAT: i64 = 4;
+const FORMAT: i64 = 5;
 
 /// `PRAGMA application_id`: "LSYN", so that `file` and we know a ledger from any other database.
 pub(super) const APPLICATION_ID: i64 = 0x4c53_594e;
@@ -94,7 +94,7 @@ pub(super) const PAGE_BYTES: u64 = 4_096;
 const STATEMENTS_KEPT: usize = 128;
 
 /// What makes each older format the next one: the first makes format 2 of format 1. A released step never changes.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     // `orphan`: a task that stood in `tasks.json` when the ledger was rebuilt, and may be an object's.
     "ALTER TABLE tasks ADD COLUMN orphan INTEGER NOT NULL DEFAULT 0;
      CREATE INDEX orphans ON tasks (data_hash) WHERE orphan = 1;",
@@ -136,6 +136,8 @@ const STEPS: [&str; 3] = [
        INSERT INTO written VALUES (OLD.origin, OLD.key);
      END;",
     include_str!("format4.sql"),
+    // Every cycle counts them.
+    "CREATE INDEX bad_tasks ON tasks (id) WHERE bad IS NOT NULL;",
 ];
 
 /// What every writing connection needs: nothing acknowledged is lost in a power cut.

@@ -192,7 +192,9 @@ impl Ledger {
     pub fn shown_elsewhere(&self, origin: Option<i64>, limit: usize) -> Result<Vec<(TaskId, Key)>, LedgerError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, key FROM tasks WHERE state = 0 AND key IS NOT NULL AND origin IS NOT ?1 ORDER BY id LIMIT ?2",
+                // By the index of the other buckets' keys: that of states would go through all tasks of this one.
+                "SELECT id, key FROM tasks WHERE +state = 0 AND key IS NOT NULL
+                 AND origin IN (SELECT id FROM origins WHERE id IS NOT ?1) ORDER BY id LIMIT ?2",
             )?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let rows = statement
@@ -259,6 +261,11 @@ impl Ledger {
             }
             Ok((count as u64, unknown))
         })
+    }
+
+    /// Moves with every row that is written.
+    pub fn writes(&self) -> u64 {
+        self.lock().total_changes()
     }
 
     /// How many tasks there are.

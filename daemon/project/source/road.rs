@@ -62,6 +62,8 @@ pub struct SourceRoad {
     changes: u64,
     /// Listings in a row that showed nothing to do.
     without_news: u32,
+    /// When the tasks were counted last ([`Ledger::writes`](crate::project::ledger::Ledger::writes)).
+    counted: Option<u64>,
 }
 
 impl SourceRoad {
@@ -81,6 +83,7 @@ impl SourceRoad {
             left_out: BTreeMap::new(),
             changes: 0,
             without_news: 0,
+            counted: None,
         }
     }
 
@@ -410,11 +413,19 @@ impl SourceRoad {
         }
     }
 
-    async fn count(&self) -> Result<(), CycleError> {
-        let shared = self.shared.clone();
-        let (tasks, highest, holds) =
-            blocking(move || Ok((shared.ledger.task_counts()?, shared.ledger.highest_id()?, shared.ledger.holds()?)))
-                .await?;
+    /// Counting takes as long as there are tasks: where nothing was written, the counts are as they were.
+    async fn count(&mut self) -> Result<(), CycleError> {
+        let (shared, counted) = (self.shared.clone(), self.counted);
+        let count = move || {
+            let writes = shared.ledger.writes();
+            if counted == Some(writes) {
+                return Ok(None);
+            }
+            let tasks = shared.ledger.task_counts()?;
+            Ok(Some((writes, tasks, shared.ledger.highest_id()?, shared.ledger.holds()?)))
+        };
+        let Some((writes, tasks, highest, holds)) = blocking(count).await? else { return Ok(()) };
+        self.counted = Some(writes);
         self.shared.board.update(self.shared.now(), |status| {
             status.tasks = tasks.live;
             status.foreign_tasks = tasks.foreign;
