@@ -1,6 +1,7 @@
 //! What a poll of unchanged keys costs, beside the same listing by `s5cmd`, `rclone` and a floor that does no work.
 //!
-//! `cargo bench --bench poll [-- KEYS]` (1,000,000 without it); `-- --grow` polls 1 k to 10 M keys and draws the cost.
+//! `cargo bench --bench poll [-- KEYS]` (1,000,000 without it); `-- --latency 50ms`: of a bucket that answers so late; `--
+//! --grow` polls 1 k to 10 M keys and draws the cost.
 //! The bucket is our own double, a process of its own; each program that is compared is one too, and its whole life is
 //! measured. Peers are looked for on the path and in the directory that `PEERS` names.
 
@@ -39,7 +40,7 @@ fn main() {
         None if std::env::args().any(|arg| arg == "--grow") => grow(),
         None => compare(number(0, 1_000_000)),
         Some("fill") => fill(&dir(), number(0, 0)),
-        Some("poll") => say(block_on(poll(dir(), endpoint()))),
+        Some("poll") => say(block_on(poll(dir(), endpoint(), number(0, 1)))),
         Some("floor") => say(block_on(floor(endpoint(), true))),
         Some("fetch") => say(block_on(floor(endpoint(), false))),
         Some(role) => panic!("no role: {role}"),
@@ -54,11 +55,16 @@ fn compare(keys: u64) {
     say(format_args!("\nPoll of {keys} unchanged keys:\n\n| program | CPU s | wall s | peak MiB | requests |"));
     say("| --- | --- | --- | --- | --- |");
     let mut costs: Vec<(&str, Cost)> = Vec::new();
-    // The first poll remembers what it saw, the second one needs it.
-    for name in ["fetch", "floor", "first poll", "poll"] {
+    // The first poll remembers what it saw, the second one needs it. Whoever has polled before asks for pages at once.
+    for name in ["fetch", "floor", "first poll", "poll", "two polls"] {
         double.requests();
-        let cost = run(&mut role(name.trim_start_matches("first "), dir.path(), &double, None));
-        let expected = if name.ends_with("poll") { "0".to_owned() } else { keys.to_string() };
+        let (words, times) = match name {
+            "first poll" => ("poll", None),
+            "two polls" => ("poll", Some(2)),
+            name => (name, None),
+        };
+        let cost = run(&mut role(words, dir.path(), &double, times));
+        let expected = if words == "poll" { "0".to_owned() } else { keys.to_string() };
         assert!(name == "fetch" || cost.output.trim() == expected, "{name}: {}", cost.output);
         say(cost.row(label(name), double.requests()));
         costs.push((name, cost));
@@ -95,6 +101,7 @@ fn label(name: &str) -> &'static str {
         "floor" => "floor",
         "first poll" => "labelsync: the first poll",
         "poll" => "**labelsync: poll**",
+        "two polls" => "labelsync: two polls by one process",
         "s5cmd" => "`s5cmd ls`",
         _ => "`rclone lsf`",
     }
@@ -203,10 +210,15 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     }
 }
 
-/// One look at the bucket, matched, merged with the ledger, decided; the number of things to do.
-async fn poll(dir: PathBuf, endpoint: String) -> u64 {
+/// So many looks at the bucket, matched, merged with the ledger, decided; the number of things to do.
+async fn poll(dir: PathBuf, endpoint: String, times: u64) -> u64 {
     let (shared, side) = (shared(&dir), side(&endpoint).await);
-    SourceRoad::new(shared).plan(&side).await.expect("a plan").total
+    let mut road = SourceRoad::new(shared);
+    let mut total = 0;
+    for _ in 0..times {
+        total += road.plan(&side).await.expect("a plan").total;
+    }
+    total
 }
 
 fn shared(dir: &Path) -> Shared {

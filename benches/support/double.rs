@@ -1,7 +1,8 @@
 //! A bare S3 server: what it costs is not what is measured, so it is a process of its own.
 //!
-//! Promise: listings, reads, and writes under preconditions, as S3 answers them; requests are counted.
-//! Not here: signatures, checksums, anything slow.
+//! Promise: listings, reads, and writes under preconditions, as S3 answers them; requests are counted. With `--latency
+//! 50ms` it answers each that much later, as a bucket a long way off.
+//! Not here: signatures, checksums.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,11 +11,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::{BUCKET, etag, key, say};
 
 /// Keys on a page, as S3 gives them.
 const PAGE_KEYS: u64 = 1_000;
+
+/// The option that says how far the bucket is.
+const LATENCY: &str = "--latency";
 
 /// The double as a process, ended when this is dropped.
 #[derive(Debug)]
@@ -27,8 +32,12 @@ impl Double {
     /// Starts this program again as a server of so many unchanging keys.
     pub fn start(keys: u64) -> Self {
         let this = std::env::current_exe().expect("this program");
-        let mut child =
-            Command::new(this).args(["--serve", &keys.to_string()]).stdout(Stdio::piped()).spawn().expect("a server");
+        let mut command = Command::new(this);
+        command.args(["--serve", &keys.to_string()]);
+        if let Some(latency) = super::option(LATENCY) {
+            command.args([LATENCY, &latency]);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("a server");
         let mut line = String::new();
         let out = child.stdout.take().expect("a pipe");
         BufReader::new(out).read_line(&mut line).expect("its address");
@@ -100,7 +109,8 @@ pub fn serve_if_asked() {
     let Some(keys) = super::option("--serve") else { return };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     say(listener.local_addr().expect("an address"));
-    let bucket = Arc::new(Bucket::default());
+    let latency = super::option(LATENCY).map_or(0, |text| text.trim_end_matches("ms").parse().expect("milliseconds"));
+    let bucket = Arc::new(Bucket { latency: Duration::from_millis(latency), ..Bucket::default() });
     bucket.keys.store(keys.parse().expect("a number"), Ordering::Relaxed);
     for stream in listener.incoming() {
         let (bucket, stream) = (bucket.clone(), stream.expect("a connection"));
@@ -113,6 +123,7 @@ type Objects = BTreeMap<String, (Arc<[u8]>, String)>;
 
 #[derive(Default)]
 struct Bucket {
+    latency: Duration,
     keys: AtomicU64,
     requests: AtomicU64,
     last_write_us: AtomicU64,
@@ -141,6 +152,9 @@ impl Bucket {
         while let Some(asked) = read(&mut reader, stream) {
             answer.clear();
             self.answer(&asked, &mut answer);
+            if !asked.path.starts_with("/_") {
+                std::thread::sleep(self.latency);
+            }
             if (&*stream).write_all(&answer).is_err() || asked.close {
                 return;
             }
@@ -238,9 +252,14 @@ impl Bucket {
             pairs.filter(|(key, _)| *key == name).map(|(_, value)| decode(value)).next()
         };
         let prefix = value("prefix").unwrap_or_default();
-        let token = value("continuation-token").or_else(|| value("start-after")).unwrap_or_default();
+        let (token, after) = (value("continuation-token"), value("start-after"));
         let keys = if key(0).starts_with(&prefix) { self.keys.load(Ordering::Relaxed) } else { 0 };
-        let start: u64 = token.parse().unwrap_or(0);
+        let start = match (&token, &after) {
+            (Some(token), _) => token.parse().unwrap_or(0),
+            (None, Some(after)) => first_after(after, keys),
+            (None, None) => 0,
+        };
+        let token = token.or(after).unwrap_or_default();
         let end = keys.min(start + PAGE_KEYS);
         let mut text = String::with_capacity(300 * 1024);
         let mut next = (end < keys).then(|| end.to_string());
@@ -276,6 +295,16 @@ impl Bucket {
     fn lock(&self) -> std::sync::MutexGuard<'_, Objects> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The number of the first of the unchanging keys after this one.
+fn first_after(after: &str, keys: u64) -> u64 {
+    let (mut low, mut high) = (0, keys);
+    while low < high {
+        let middle = low.midpoint(high);
+        if key(middle).as_str() <= after { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 const XML: &str = "Content-Type: application/xml\r\n";

@@ -1,7 +1,8 @@
 //! Pages of a listing that are asked for ahead, a few at once, after keys that were there last time.
 //!
 //! Promise: at most [`AT_ONCE`] pages are asked for or held; they come in order; who shows nothing that can be used, or
-//! asks for fewer requests, is asked page after page again. What cannot be had so is no failure of the listing.
+//! asks for fewer requests, is asked page after page again. A page that cannot be had so fails no listing, unless it is the
+//! witness of its end.
 //! Not here: which of their keys come next (`splice`), the listing (`listing`).
 
 use std::collections::VecDeque;
@@ -74,6 +75,8 @@ pub(super) struct Lanes<'a> {
     front: Option<Lane>,
     /// The last one of them.
     newest: Option<String>,
+    /// The listing has ended, and what is asked for now is its witness.
+    has_ended: bool,
     /// How many in a row could not be joined at once.
     apart: u32,
     /// Why the bucket will not be asked so again, if this listing is complete without.
@@ -85,19 +88,29 @@ impl<'a> Lanes<'a> {
         let keys = marks.take(store, request);
         let start = (!keys.is_empty()).then_some(None);
         let waiting = start.into_iter().chain(keys.into_iter().map(Some)).collect();
-        let asked = FuturesOrdered::new();
-        Self { store, request, marks, waiting, asked, front: None, newest: None, apart: 0, refused: None }
+        Self {
+            store,
+            request,
+            marks,
+            waiting,
+            asked: FuturesOrdered::new(),
+            front: None,
+            newest: None,
+            has_ended: false,
+            apart: 0,
+            refused: None,
+        }
     }
 
     /// The first page of those that were asked for and not taken; `None`: there are none, or no more can be had so.
-    /// Without the first page of all there is no listing.
+    /// Without the first page of all there is no listing, nor without the witness of its end.
     pub async fn front(&mut self) -> Result<Option<&Lane>, StoreError> {
         if self.front.is_none() {
             self.ask();
             let Some((after, answer)) = self.asked.next().await else { return Ok(None) };
             match answer {
                 Ok(page) => self.front = Some(Lane { after, page, was_apart: false }),
-                Err(error) if after.is_none() => return Err(error),
+                Err(error) if after.is_none() || self.has_ended => return Err(error),
                 Err(error) => self.give_up(error),
             }
         }
@@ -109,7 +122,7 @@ impl<'a> Lanes<'a> {
             && let Some(after) = self.waiting.pop_front()
         {
             self.newest.clone_from(&after);
-            self.asked.push_back(Box::pin(ask(self.store, self.request, after)));
+            self.asked.push_back(Box::pin(page_after(self.store, self.request, after)));
         }
     }
 
@@ -148,6 +161,7 @@ impl<'a> Lanes<'a> {
     /// The listing ends at this key. One page after a later key is looked at all the same, where there was one: it must be empty.
     pub fn end_at(&mut self, last: Option<&str>) {
         let is_beyond = |mark: &Option<String>| mark.as_deref() >= last;
+        self.has_ended = true;
         let witness = self.waiting.drain(..).find(is_beyond);
         if !is_beyond(&self.newest) {
             self.waiting.extend(witness);
@@ -175,7 +189,7 @@ impl<'a> Lanes<'a> {
     }
 }
 
-async fn ask(
+async fn page_after(
     store: &dyn Store,
     request: &ListRequest,
     after: Option<String>,

@@ -34,6 +34,8 @@ enum Odd {
     Ignores,
     /// It says of each that it is the last.
     Ends,
+    /// It does, and gives no third one.
+    EndsAndFails,
     /// It shows them backwards.
     Reverses,
     /// It shows what stands behind the first keys only.
@@ -147,6 +149,7 @@ impl Bucket {
         let failed = |kind| Err(StoreError::new(kind, "list", self.root(), "a fault of the test"));
         match self.odd {
             Odd::Fails(kind) if by_key => failed(kind),
+            Odd::EndsAndFails if is_after(token, "k/00020") => failed(StoreErrorKind::Unreachable),
             Odd::Ignores if by_key => self.inner.list_page(request, None).await,
             Odd::Throttles => {
                 self.inner.list_page(request, token).await.map(|page| Page { is_throttled: true, ..page })
@@ -154,7 +157,7 @@ impl Bucket {
             odd => {
                 let mut page = self.inner.list_page(request, token).await?;
                 match odd {
-                    Odd::Ends if by_key => page.next = None,
+                    Odd::Ends | Odd::EndsAndFails if by_key => page.next = None,
                     Odd::Reverses if by_key => {
                         page.objects = page.objects.iter().rev().map(ListedRef::to_listed).collect();
                     }
@@ -212,6 +215,10 @@ impl Store for Bucket {
     async fn delete(&self, _: &Key, _: &ETag) -> Result<(), StoreError> {
         unreachable!("it is only listed")
     }
+}
+
+fn is_after(token: Option<&PageToken>, key: &str) -> bool {
+    matches!(token, Some(PageToken::After(after)) if after.as_str() > key)
 }
 
 fn is_malformed(error: &ListingError) -> bool {
@@ -323,6 +330,14 @@ async fn l5_a_bucket_that_ends_too_early_is_no_whole_listing() {
         bucket.take_requests();
         assert_eq!(bucket.all(&mut marks).await.unwrap().len(), count);
         assert_eq!(bucket.take_requests().1, 0, "it is not asked so again");
+    }
+}
+
+#[tokio::test]
+async fn l5_a_listing_that_ends_without_its_witness_is_not_complete() {
+    let (bucket, mut marks) = (Bucket::of(200, 10, Odd::EndsAndFails), Marks::default());
+    for whole in [true, false, true] {
+        assert_eq!(bucket.all(&mut marks).await.is_ok_and(|all| all.len() == 200), whole);
     }
 }
 

@@ -114,8 +114,7 @@ async fn checked(
         joined.took(&page, from);
         if joined.has_ended() {
             lanes.end_at(joined.last());
-        }
-        if page.is_throttled {
+        } else if page.is_throttled {
             lanes.ask_no_more();
         }
         page.objects.drop_first(from);
