@@ -63,6 +63,9 @@ pub(super) struct Lane {
     was_apart: bool,
 }
 
+/// The key after which a page was asked for, and what came.
+type Answer = (Option<String>, Result<Page, StoreError>);
+
 /// Requests under way, and the pages that came.
 pub(super) struct Lanes<'a> {
     store: &'a dyn Store,
@@ -70,7 +73,7 @@ pub(super) struct Lanes<'a> {
     marks: &'a mut Marks,
     /// To be asked for, in order; the first one from the start. None where nothing is known of this listing.
     waiting: VecDeque<Option<String>>,
-    asked: FuturesOrdered<BoxFuture<'a, (Option<String>, Result<Page, StoreError>)>>,
+    asked: FuturesOrdered<BoxFuture<'a, Answer>>,
     /// The first one of those that were asked for, when it has come.
     front: Option<Lane>,
     /// The last one of them.
@@ -189,11 +192,7 @@ impl<'a> Lanes<'a> {
     }
 }
 
-async fn page_after(
-    store: &dyn Store,
-    request: &ListRequest,
-    after: Option<String>,
-) -> (Option<String>, Result<Page, StoreError>) {
+async fn page_after(store: &dyn Store, request: &ListRequest, after: Option<String>) -> Answer {
     let token = after.clone().map(PageToken::After);
     let answer = store.list_page(request, token.as_ref()).await;
     (after, answer)
