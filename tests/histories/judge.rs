@@ -98,12 +98,9 @@ fn brought_in(world: &World) -> Verdict {
 fn objects_of(world: &World, id: u64) -> Vec<Vec<u8>> {
     let key = format!("{TARGET_PREFIX}{id}");
     let mut all = world.touched.get(&id).cloned().unwrap_or_default();
-    for change in world.target.changes.lock().unwrap().iter() {
-        match change {
-            Change::Put { key: put, after, .. } if *put == key => all.push(after.to_vec()),
-            Change::Put { .. } | Change::Deleted { .. } => {}
-        }
-    }
+    let changes = world.target.changes.lock().unwrap();
+    let put = changes.iter().filter(|change| change.key == key).filter_map(|change| change.after.as_ref());
+    all.extend(put.map(|after| after.to_vec()));
     all
 }
 
@@ -115,29 +112,26 @@ fn target_change(world: &World, change: &Change) -> Verdict {
         let id = id.ok_or_else(|| format!("{key} was written to in the target"))?;
         Ok((id, label_studio.versions.get(&id).cloned().unwrap_or_default()))
     };
-    match change {
-        Change::Put { key, after, .. } if key.starts_with(".labelsync/") => {
-            let owner: Owner = serde_json::from_slice(after).unwrap();
-            hold!(owner.name == "p", "the target is marked as {}'s", owner.name);
-            Ok(())
-        }
-        Change::Put { key, before, after } => {
-            let (id, versions) = versions(key)?;
-            hold!(versions.iter().any(|file| file == after), "{key} was never a content of completions/{id}.json");
-            let Some(before) = before.as_ref().filter(|_| !world.resolved.contains(&id)) else { return Ok(()) };
-            let merged = versions.iter().any(|file| same_json(file, before));
-            hold!(merged, "somebody else's {key} was overwritten: {}", String::from_utf8_lossy(before));
-            let (was, is) = (Who::of_file(before), Who::of_file(after));
-            hold!(was == is, "{key} was about {was:?} and is about {is:?} now");
-            Ok(())
-        }
-        Change::Deleted { key, before } => {
-            let (_, versions) = versions(key)?;
-            let allowed = world.ever_deleted_objects && versions.iter().any(|file| same_json(file, before));
-            hold!(allowed, "{key} was deleted");
-            Ok(())
-        }
+    let Change { key, before, after } = change;
+    let Some(after) = after else {
+        let (_, versions) = versions(key)?;
+        let known = before.as_ref().is_some_and(|before| versions.iter().any(|file| same_json(file, before)));
+        hold!(world.ever_deleted_objects && known, "{key} was deleted");
+        return Ok(());
+    };
+    if key.starts_with(".labelsync/") {
+        let owner: Owner = serde_json::from_slice(after).unwrap();
+        hold!(owner.name == "p", "the target is marked as {}'s", owner.name);
+        return Ok(());
     }
+    let (id, versions) = versions(key)?;
+    hold!(versions.iter().any(|file| file == after), "{key} was never a content of completions/{id}.json");
+    let Some(before) = before.as_ref().filter(|_| !world.resolved.contains(&id)) else { return Ok(()) };
+    let merged = versions.iter().any(|file| same_json(file, before));
+    hold!(merged, "somebody else's {key} was overwritten: {}", String::from_utf8_lossy(before));
+    let (was, is) = (Who::of_file(before), Who::of_file(after));
+    hold!(was == is, "{key} was about {was:?} and is about {is:?} now");
+    Ok(())
 }
 
 /// Everything that a clean cycle must leave as it is.

@@ -246,19 +246,12 @@ impl Near for MortalNear {
     }
 }
 
-/// A change that the daemon made in a bucket.
+/// A change that the daemon made in a bucket: what stood there before, what stands there now.
 #[derive(Clone, Debug)]
-pub enum Change {
-    /// What stood there before, what stands there now.
-    Put {
-        key: String,
-        before: Option<Bytes>,
-        after: Bytes,
-    },
-    Deleted {
-        key: String,
-        before: Bytes,
-    },
+pub struct Change {
+    pub key: String,
+    pub before: Option<Bytes>,
+    pub after: Option<Bytes>,
 }
 
 /// A bucket whose daemon may die.
@@ -284,6 +277,24 @@ impl MortalStore {
 
     fn at(&self, key: &Key) -> Option<Bytes> {
         self.memory().objects().get(key).cloned()
+    }
+
+    /// Between two gaps; what it changed is noted also where it says that it failed.
+    async fn mutate<T>(
+        &self,
+        operation: &'static str,
+        key: &Key,
+        effect: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.gap(operation)?;
+        let (before, version) = (self.at(key), self.memory().head(key).await?);
+        let answer = effect.await;
+        if self.memory().head(key).await? != version {
+            let change = Change { key: key.as_str().to_owned(), before, after: self.at(key) };
+            self.changes.lock().unwrap().push(change);
+        }
+        self.gap(operation)?;
+        answer
     }
 }
 
@@ -322,26 +333,10 @@ impl Store for MortalStore {
     }
 
     async fn put(&self, key: &Key, bytes: Bytes, precondition: &Precondition) -> Result<ETag, StoreError> {
-        self.gap("write")?;
-        let (before, version) = (self.at(key), self.memory().head(key).await?);
-        let answer = self.inner.put(key, bytes.clone(), precondition).await;
-        if self.memory().head(key).await? != version {
-            let key = key.as_str().to_owned();
-            self.changes.lock().unwrap().push(Change::Put { key, before, after: bytes });
-        }
-        self.gap("write")?;
-        answer
+        self.mutate("write", key, self.inner.put(key, bytes, precondition)).await
     }
 
     async fn delete(&self, key: &Key, etag: &ETag) -> Result<(), StoreError> {
-        self.gap("delete")?;
-        let before = self.at(key);
-        let answer = self.inner.delete(key, etag).await;
-        if let (Some(before), None) = (before, self.at(key)) {
-            let key = key.as_str().to_owned();
-            self.changes.lock().unwrap().push(Change::Deleted { key, before });
-        }
-        self.gap("delete")?;
-        answer
+        self.mutate("delete", key, self.inner.delete(key, etag)).await
     }
 }
