@@ -1,10 +1,12 @@
-//! Arbitrary bytes where bytes of others are read: settings, `tasks.json`, `source.json`, completions, JSON tasks,
-//! listings.
+//! Arbitrary bytes where bytes of others are read: settings, changes over the control socket, `tasks.json`,
+//! `source.json`, completions, JSON tasks, listings.
 //!
 //! Promise: no bytes end in a panic or a hang, and what is cut is never taken for a whole that holds less.
-//! Not here: the control socket (`control`, `l63_…`), patterns (`pattern`).
+//! Not here: HTTP on the control socket (`control`, `l63_…`), patterns (`pattern`).
 //!
-//! Each target has a corpus below `tests/fuzz/`, changed by dice: `FUZZ=100000` tries more, `FUZZ_FROM=n` others.
+//! Each target has a corpus below `tests/fuzz/`: what is whole, a file each, and the least of what libFuzzer found to take
+//! every branch that it could reach (`TARGET.found`, a JSON string a line, a character a byte). Both are tried as they are
+//! and changed by dice: `FUZZ=100000` tries more, `FUZZ_FROM=n` others.
 
 mod support;
 
@@ -19,6 +21,8 @@ use labelsync::project::near::{Near, SourceMap};
 use labelsync::project::strict_json::BodyRules;
 use labelsync::project::tasks::file;
 use labelsync::project::validate::{TaskLimits, completion_file, task_from_object};
+use labelsync::settings::load::load_texts;
+use labelsync::settings::{Overrides, SourcePatch, TargetPatch};
 use labelsync::store::s3::S3Store;
 use labelsync::store::{ListRequest, Store};
 
@@ -78,13 +82,24 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
 }
 
-/// The inputs of a target, in the order of their names.
-fn corpus(target: &str) -> Vec<Vec<u8>> {
+/// The whole inputs of a target, in the order of their names.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(target);
     let mut files: Vec<_> =
         std::fs::read_dir(dir).expect("a corpus").map(|entry| entry.expect("read").path()).collect();
     files.sort();
     files.into_iter().map(|file| std::fs::read(file).expect("read")).collect()
+}
+
+/// All inputs of a target, whole ones first.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fuzz/{target}.found"));
+    let found = std::fs::read_to_string(path).expect("what was found");
+    let bytes = |line: &str| {
+        let text: String = serde_json::from_str(line).expect("a string a line");
+        text.chars().map(|byte| u8::try_from(u32::from(byte)).expect("a character a byte")).collect()
+    };
+    seeds(target).into_iter().chain(found.lines().map(bytes)).collect()
 }
 
 /// One input with a few changes.
@@ -133,6 +148,30 @@ fn l63_settings_of_any_bytes() {
     try_all("settings", ROUNDS / 3, |bytes| {
         std::fs::write(&file, bytes).expect("written");
         if let Err(problems) = labelsync::settings::load(&file) {
+            assert!(!problems.is_empty(), "a refusal says why");
+            for problem in problems {
+                assert!(!problem.message.contains('\u{1b}'), "{:?}", problem.message);
+            }
+        }
+    });
+}
+
+/// What `lsctl set-source` and `set-target` send: taken, it is the same when it is read again, also by the next start.
+fn l63_changes_of_any_bytes() {
+    let text = String::from_utf8(seeds("settings").pop().expect("a file")).expect("UTF-8");
+    let loaded = load_texts(&[("labelsyncd.toml", &text)]).expect("good settings");
+    let name = loaded.settings.projects.keys().next().expect("a project");
+    try_all("control", ROUNDS / 15, |bytes| {
+        let source = serde_json::from_slice::<SourcePatch>(bytes).ok();
+        let target = serde_json::from_slice::<TargetPatch>(bytes).ok();
+        if source.is_none() && target.is_none() {
+            return;
+        }
+        let (source, target) = (source.unwrap_or_default(), target.unwrap_or_default());
+        let changes = Overrides { source, target, ..Overrides::default() };
+        let kept = serde_json::to_vec(&changes).expect("JSON");
+        assert_eq!(serde_json::from_slice::<Overrides>(&kept).expect("as it was written"), changes);
+        if let Err(problems) = loaded.with_overrides(&[(name.clone(), changes)].into()) {
             assert!(!problems.is_empty(), "a refusal says why");
             for problem in problems {
                 assert!(!problem.message.contains('\u{1b}'), "{:?}", problem.message);
@@ -205,7 +244,7 @@ fn l73_objects_of_any_bytes() {
 /// Promises 1, 4, 5: a listing that is not whole is an error; a whole one holds what it says.
 async fn l05_listings_of_any_bytes() {
     let corpus = corpus("listings");
-    let whole = corpus.len();
+    let (whole, as_they_are) = (seeds("listings").len(), corpus.len());
     let from = setting("FUZZ_FROM", 0);
     let double = Double::start(move |nth, _| {
         let bytes = match corpus.get(nth) {
@@ -218,7 +257,7 @@ async fn l05_listings_of_any_bytes() {
     .await;
     let store = S3Store::connect(&double.settings()).await.expect("a store");
     let request = ListRequest { prefix: String::new(), one_level: false };
-    for nth in 0..whole as u64 + setting("FUZZ", LISTINGS).min(10_000) {
+    for nth in 0..as_they_are as u64 + setting("FUZZ", LISTINGS).min(10_000) {
         let page = store.list_page(&request, None).await;
         if nth < whole as u64 {
             assert!(page.is_ok(), "listing {nth} of the corpus: {page:?}");
@@ -230,6 +269,7 @@ fn main() -> ExitCode {
     support::trials(|t| {
         for (name, body) in [
             ("l63_settings_of_any_bytes", l63_settings_of_any_bytes as fn()),
+            ("l63_changes_of_any_bytes", l63_changes_of_any_bytes),
             ("l16_tasks_of_any_bytes", l16_tasks_of_any_bytes),
             ("l16_maps_of_any_bytes", l16_maps_of_any_bytes),
             ("l20_completions_of_any_bytes", l20_completions_of_any_bytes),
