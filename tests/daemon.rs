@@ -70,6 +70,7 @@ fn main() -> ExitCode {
             startup::one_daemon_a_state_directory_and_a_project,
             startup::init_then_check_then_run,
             changes::l56_a_reload_takes_a_good_file_and_refuses_a_bad_one,
+            changes::l15_l52_looks_never_overlap,
             changes::l56_a_change_during_a_listing_waits_for_its_end,
             changes::a_reload_starts_and_stops_projects,
             changes::a_reload_takes_a_reminder_away_and_brings_it_back,

@@ -62,7 +62,11 @@ pub fn l32_an_outage_loses_nothing(server: Arc<Server>) {
         }
         std::thread::sleep(Duration::from_secs(1));
     }
-    world.rig.until_status("the outage", |status| status["state"] == "degraded" && status["target"]["pending"] == 8);
+    // A try was given up, and all of it still waits.
+    world.rig.until_status("the outage", |status| {
+        let given_up = !status["target"]["poll"]["error"].is_null();
+        given_up && status["state"] == "degraded" && status["target"]["pending"] == 8
+    });
     assert!(proxy.struck() < 20 + 6 * long, "{} connections: it waits longer and longer", proxy.struck());
     proxy.set(Mode::Open);
     heal(&mut world);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -69,6 +70,46 @@ fn page(keys: [&str; 2], next: Option<&str>) -> Reaction {
     answer("200 OK", "Content-Type: application/xml\r\n", &xml)
 }
 
+/// Promises 15, 52: however often it is asked, and while the timer runs, one listing has ended before the next one begins.
+pub fn l15_l52_looks_never_overlap() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let double = runtime.block_on(Double::start(move |_, request| {
+        if !request.line.contains("continuation-token=second") {
+            return page(["1-a.png", "1-b.png"], Some("second"));
+        }
+        // Another one would come in between.
+        std::thread::sleep(Duration::from_millis(20));
+        page(["2-a.png", "2-b.png"], None)
+    }));
+    let mut rig = Rig::new();
+    rig.environment = environment();
+    rig.project("cats", IMAGE_CONFIG);
+    rig.settings(&from_double(&rig, &double, ".*"));
+    rig.start();
+    rig.until_tasks(4);
+    std::thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| assert_eq!(rig.lsctl(&["sync", "cats"]).code, 0));
+        }
+    });
+    assert_eq!(rig.sync(), 0);
+    let of_first: Vec<bool> = double.requests().iter().map(|request| !request.line.contains("token=second")).collect();
+    assert!(of_first.len() >= 4, "it was looked at again");
+    assert!(of_first.chunks(2).all(|both| both[0] && both.get(1) != Some(&true)), "{of_first:?}");
+}
+
+/// A project whose source is the double's bucket.
+fn from_double(rig: &Rig, double: &Double, regex: &str) -> String {
+    format!(
+        "[projects.cats]\npath = \"{}/cats\"\nlabel_studio_has_credentials = true\n\
+         [projects.cats.source]\ntype = \"s3\"\nbucket = \"bucket\"\nendpoint = \"{}\"\nallow_http = true\n\
+         poll_interval = \"1s\"\nregex = '{regex}'\n",
+        rig.dir.path().display(),
+        double.endpoint()
+    )
+}
+
 /// Promise 56: the second page comes after the change was acknowledged, and is judged as the first one was. The ids tell:
 /// each cycle gives the next ones to what it takes.
 pub fn l56_a_change_during_a_listing_waits_for_its_end() {
@@ -87,12 +128,7 @@ pub fn l56_a_change_during_a_listing_waits_for_its_end() {
     let mut rig = Rig::new();
     rig.environment = environment();
     rig.project("cats", IMAGE_CONFIG);
-    let (dir, endpoint) = (rig.dir.path().display(), double.endpoint());
-    rig.settings(&format!(
-        "[projects.cats]\npath = \"{dir}/cats\"\nlabel_studio_has_credentials = true\n\
-         [projects.cats.source]\ntype = \"s3\"\nbucket = \"bucket\"\nendpoint = \"{endpoint}\"\nallow_http = true\n\
-         poll_interval = \"1s\"\nregex = '.-a.png'\n"
-    ));
+    rig.settings(&from_double(&rig, &double, ".-a.png"));
     rig.start();
     until("the second page", PATIENCE, || asked.load(Ordering::Relaxed).then_some(()));
     std::thread::scope(|scope| {
