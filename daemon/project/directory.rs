@@ -132,12 +132,18 @@ impl Directory {
     }
 }
 
-/// Where the map's last `}` is; `None`: the file does not end with it.
+/// The last entry's `}` and what may stand between it and the map's; with more in between, the file is written anew.
+const MAP_END_BYTES: usize = 64;
+
+/// Where the map's last `}` is; `None`: the file does not end with it, or no entry with its own `}` stands before it, as
+/// in an empty map: nothing can be appended there.
 fn before_end(tasks: &File) -> io::Result<Option<u64>> {
-    let Some(at) = tasks.metadata()?.len().checked_sub(1) else { return Ok(None) };
-    let mut last = [0];
-    tasks.read_exact_at(&mut last, at)?;
-    Ok((last == *b"}").then_some(at))
+    let length = tasks.metadata()?.len();
+    let mut end = [0; MAP_END_BYTES];
+    let end = &mut end[..usize::try_from(length).unwrap_or(MAP_END_BYTES).min(MAP_END_BYTES)];
+    tasks.read_exact_at(end, length - end.len() as u64)?;
+    let Some((b'}', before)) = end.split_last() else { return Ok(None) };
+    Ok((before.trim_ascii_end().last() == Some(&b'}')).then(|| length - 1))
 }
 
 /// `completions/7.json`: `7.json`.

@@ -13,6 +13,15 @@ fn ends_well(blobs: bool, ops: &[Op]) {
     }
 }
 
+/// `tasks.json` was empty as all tasks were hidden, and the next one was appended to it as if an entry stood before it:
+/// `{,`, which neither Label Studio nor labelsync can read. Found by seed 1795402833873.
+#[test]
+fn l19_a_task_is_not_appended_to_an_empty_map_as_if_it_followed_another() {
+    ends_well(false, &[Put(4, 8), Source(true), Put(0, 0), Regex(3), Source(true), Regex(2)]);
+    let (blobs, ops) = crate::history(1_795_402_833_873);
+    ends_well(blobs, &ops);
+}
+
 /// An object for a task that is not shown was read again in every cycle.
 #[test]
 fn an_object_that_cannot_be_brought_in_is_not_read_again_and_again() {
