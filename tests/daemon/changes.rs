@@ -94,9 +94,12 @@ pub fn l15_l52_looks_never_overlap() {
         }
     });
     assert_eq!(rig.sync(), 0);
-    let of_first: Vec<bool> = double.requests().iter().map(|request| !request.line.contains("token=second")).collect();
-    assert!(of_first.len() >= 4, "it was looked at again");
-    assert!(of_first.chunks(2).all(|both| both[0] && both.get(1) != Some(&true)), "{of_first:?}");
+    // What is asked for beside the first page is the same listing's.
+    let requests = double.requests();
+    let in_order = requests.iter().filter(|request| !request.line.contains("start-after="));
+    let begins: Vec<bool> = in_order.map(|request| !request.line.contains("token=second")).collect();
+    assert!(begins.len() >= 4, "it was looked at again");
+    assert!(begins.chunks(2).all(|both| both[0] && both.get(1) != Some(&true)), "{begins:?}");
 }
 
 /// A project whose source is the double's bucket.
