@@ -40,6 +40,18 @@ pub fn status_says_what_an_operator_asks() {
     });
     assert!(said.contains("nothing is taken (2 keys skipped)") && said.contains("--regex '.*'"), "{said}");
     rig.until_tasks(0);
+
+    // A mistyped regex or prefix looks like a bucket with nothing in it.
+    for (setting, value, words) in
+        [("--regex", "zzz", "none of the 2 objects"), ("--prefix", "nope", "nothing below the prefix `nope`")]
+    {
+        rig.ok(&["set-source", setting, value]);
+        let warned = || rig.ok(&["status"]).contains(words).then_some(());
+        until(words, PATIENCE, warned);
+    }
+    rig.ok(&["set-source", "--prefix", "", "--regex", ".*"]);
+    rig.until_tasks(2);
+    rig.until_status("no warning", |status| status["reasons"] == serde_json::json!([]));
 }
 
 pub fn status_names_the_state_and_what_to_do() {

@@ -3,5 +3,6 @@
 pub mod copies;
 mod holds;
 pub mod look;
+mod nothing;
 pub mod recheck;
 pub mod road;

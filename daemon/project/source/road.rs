@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::control::api::{PLAN_LINES_MAX, PlanView, Progress, Reason};
+use crate::control::api::{PLAN_LINES_MAX, PlanView, Progress};
 use crate::events::{Happened, Level};
 use crate::project::adopted::{is_adopted, not_adopted};
 use crate::project::board::{Direction, hold_view, standing};
@@ -18,9 +18,9 @@ use crate::project::label_config::LabelConfig;
 use crate::project::portions::portions;
 use crate::project::shared::Shared;
 use crate::project::source::copies::SourceCopies;
-use crate::project::source::holds;
 use crate::project::source::look::{self, Looked, SourceSide, policy, read_objects, reads};
 use crate::project::source::recheck::Recheck;
+use crate::project::source::{holds, nothing};
 use crate::project::tasks::road::TasksRoad;
 use crate::store::listing::{ListingError, Marks, Order};
 use crate::sync::action::{HideReason, TaskAction};
@@ -396,21 +396,7 @@ impl SourceRoad {
             source.selected = counts.selected;
             source.skipped = codes(&counts.skipped);
         });
-        if side.settings.regex.is_none() {
-            let skipped = counts.skipped.get(&Skip::NoRegex).copied().unwrap_or(0);
-            self.shared.board.warn(
-                now,
-                Reason {
-                    code: "no_regex".to_owned(),
-                    message: format!(
-                        "no regex is set, so nothing is taken ({skipped} keys skipped), as in Label Studio"
-                    ),
-                    hint: format!("`lsctl set-source {} --regex '.*'` takes everything", self.shared.name),
-                },
-            );
-        } else {
-            self.shared.board.unwarn(now, "no_regex");
-        }
+        nothing::tell(counts, &side.settings, side.store.root(), &self.shared);
     }
 
     /// Counting takes as long as there are tasks: where nothing was written, the counts are as they were.
