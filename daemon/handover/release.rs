@@ -14,7 +14,7 @@ use super::{failed, read_config, replace, still_runs, write_config};
 use crate::clock::{Clock, SystemClock};
 use crate::names::{ProjectName, TaskId, printable};
 use crate::project::adopted::ADOPTED;
-use crate::project::directory::{Directory, SOURCE_MAP, TARGET_MAP};
+use crate::project::directory::{Directory, MAP_MAX_BYTES, SOURCE_MAP, TARGET_MAP};
 use crate::project::error::CycleError;
 use crate::project::files::{Dir, FileErrorKind, IfAbsent};
 use crate::project::identity::{Identity, MARKER, Registry, identify, ledger_path};
@@ -111,10 +111,7 @@ fn release(args: &ReleaseArgs) -> Result<String, Refused> {
         config.insert("input_path".to_owned(), Value::Null);
     }
     if let Some(target) = project.target.as_ref().filter(|target| target.store.is_cloud()) {
-        let place = format!("{}/{}", target.store.root(), target_prefix(&target.prefix));
-        let ids = ledger.pushed_ids().map_err(|error| of_ledger(&error))?;
-        let entry = |id: TaskId| (id, json!({"key": format!("{place}{id}"), "exists": true}));
-        let map: BTreeMap<TaskId, Value> = ids.into_iter().map(entry).collect();
+        let map = target_map(&ledger, &dir, &project, target)?;
         said += &format!("target.json: {} completions\n", map.len());
         replace(&dir, TARGET_MAP, &text(&map)).map_err(|error| failed(&project.path, &error))?;
         config.insert("target".to_owned(), target_storage(target));
@@ -179,10 +176,36 @@ fn identified(dir: &Dir, project: &ProjectSettings, state_dir: &Path) -> Result<
     }
 }
 
-/// A completion that is not in the target would not be seen by Label Studio's own storage.
+/// Every object that labelsync knows of, in dispute too, under the id of its key: Label Studio gives one that its map does
+/// not name another id, and shows it for another task (D10). What only Label Studio knows of stays as it named it: a
+/// completion of a task whose object is gone.
+fn target_map(
+    ledger: &Ledger,
+    dir: &Dir,
+    project: &ProjectSettings,
+    target: &TargetSettings,
+) -> Result<BTreeMap<TaskId, Value>, Refused> {
+    let place = format!("{}/{}", target.store.root(), target_prefix(&target.prefix));
+    let entry = |id: TaskId| (id, json!({"key": format!("{place}{id}"), "exists": true}));
+    let mut map: BTreeMap<TaskId, Value> =
+        ledger.pushed_ids().map_err(|error| of_ledger(&error))?.into_iter().map(entry).collect();
+    let before = dir.read(TARGET_MAP, MAP_MAX_BYTES).map_err(|error| failed(&project.path, &error))?;
+    let before: Map<String, Value> =
+        before.and_then(|before| serde_json::from_slice(&before.bytes).ok()).unwrap_or_default();
+    for (id, named) in before.iter().filter_map(|(id, named)| Some((TaskId::parse(id)?, named))) {
+        let is_known = ledger.completion(id).map_err(|error| of_ledger(&error))?.is_some();
+        if !is_known && named["key"] == entry(id).1["key"] {
+            map.extend([entry(id)]);
+        }
+    }
+    Ok(map)
+}
+
+/// A completion that is not in the target would not be seen by Label Studio's own storage; one that is in dispute would be
+/// shown for a task that it may not be about.
 fn refuse_waiting(ledger: &Ledger, near: &Directory, project: &ProjectSettings) -> Result<(), Refused> {
     let of = |error: NearError| Problem::new(shown(&project.path), error.to_string(), error.remedy());
-    let mut waiting = Vec::new();
+    let mut waiting = ledger.disputed_ids().map_err(|error| of_ledger(&error))?;
     for id in near.completions().map_err(of)? {
         let print = near.completion_print(id).map_err(of)?.map(|print| print.to_string());
         let row = ledger.completion(id).map_err(|error| of_ledger(&error))?;
@@ -191,6 +214,8 @@ fn refuse_waiting(ledger: &Ledger, near: &Directory, project: &ProjectSettings) 
             waiting.push(id);
         }
     }
+    waiting.sort_unstable();
+    waiting.dedup();
     if waiting.is_empty() {
         return Ok(());
     }

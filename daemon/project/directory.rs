@@ -179,6 +179,14 @@ impl Near for Directory {
         self.map(SOURCE_MAP)
     }
 
+    fn tasks_born_ns(&self) -> Result<Option<i64>, NearError> {
+        Ok(self.dir()?.born_ns(TASKS)?)
+    }
+
+    fn map_born_ns(&self) -> Result<Option<i64>, NearError> {
+        Ok(self.dir()?.born_ns(SOURCE_MAP)?)
+    }
+
     fn map_before(&self) -> Result<SourceMap, NearError> {
         self.map(MAP_BEFORE)
     }

@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
 pub use attributes::Attributes;
@@ -105,6 +105,20 @@ impl Dir {
     /// The version of the file `name`; `None` where there is none.
     pub fn fingerprint(&self, name: &str) -> Result<Option<Fingerprint>, FileError> {
         Ok(self.stat("look at", name)?.map(|stat| Fingerprint::of(&stat)))
+    }
+
+    /// When the file `name` was made, nanoseconds since 1970; `None` where there is none, or the file system does not say.
+    pub fn born_ns(&self, name: &str) -> Result<Option<i64>, FileError> {
+        let path = self.path_of(name);
+        check_name(name, "look at", &path)?;
+        match rustix::fs::statx(&*self.fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME) {
+            Ok(stat) if stat.stx_mask & StatxFlags::BTIME.bits() == 0 => Ok(None),
+            Ok(stat) => Ok(Some(
+                stat.stx_btime.tv_sec.saturating_mul(1_000_000_000).saturating_add(stat.stx_btime.tv_nsec.into()),
+            )),
+            Err(Errno::NOENT | Errno::NOSYS) => Ok(None),
+            Err(errno) => Err(FileError::system("look at", &path, errno)),
+        }
     }
 
     /// Owner, group, mode and ACL of the file `name`; `None` where there is none.

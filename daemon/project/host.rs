@@ -255,8 +255,8 @@ impl Host {
             format!("a backup of the ledger was put back: {orphans} tasks are newer than it and keep their ids")
         } else {
             format!(
-                "{orphans} tasks are newer than the ledger and keep their ids: imported meanwhile, or the ledger is an \
-                 old copy"
+                "{orphans} tasks are newer than the ledger and keep their ids: it is an old copy, or tasks.json is another \
+                 file than it knows"
             )
         };
         shared.tell(Happened::new(Level::Notice, "ledger_restored", text));

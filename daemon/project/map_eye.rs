@@ -31,6 +31,8 @@ struct Seen {
     /// What the last whole version named, ascending.
     named: Option<Vec<TaskId>>,
     left: BTreeMap<TaskId, Left>,
+    /// When the file of that version was made.
+    born_ns: Option<i64>,
     /// There was no map at some moment since this was asked for.
     gone: bool,
 }
@@ -70,7 +72,19 @@ impl MapEye {
             Ok(Some(_)) | Err(_) => return,
         };
         let mut seen = self.lock();
+        let born = near.map_born_ns();
         let Some(named) = near.source_map().ok().and_then(|map| map.named()) else { return };
+        // Another file by now: it has its event too.
+        let (Ok(born_ns), Ok(after)) = (born, near.map_born_ns()) else { return };
+        if born_ns != after {
+            return;
+        }
+        // Removed and made anew before anybody looked: what the new one does not name was not deleted.
+        if seen.named.is_some() && born_ns != seen.born_ns {
+            tracing::debug!("Label Studio's map is another file");
+            *seen = Seen { gone: true, ..Seen::default() };
+        }
+        seen.born_ns = born_ns;
         seen.version(named, Left { at: Instant::now(), map_mtime_ns: print.mtime_ns });
     }
 

@@ -153,6 +153,15 @@ pub trait Near: Send + Sync + fmt::Debug {
     fn source_print(&self) -> Result<Option<Fingerprint>, NearError>;
     /// Label Studio's map of what it has listed.
     fn source_map(&self) -> Result<SourceMap, NearError>;
+    /// When the file `tasks.json` was made, nanoseconds since 1970; `None`: there is none, or nobody knows. Label Studio
+    /// writes its files in place: one that was made at another time is not the one that it had.
+    fn tasks_born_ns(&self) -> Result<Option<i64>, NearError> {
+        Ok(None)
+    }
+    /// The same of the map's file.
+    fn map_born_ns(&self) -> Result<Option<i64>, NearError> {
+        Ok(None)
+    }
     /// What the map said before `labelsyncd init --adopt` made it a local storage's.
     fn map_before(&self) -> Result<SourceMap, NearError> {
         Ok(SourceMap::Missing)

@@ -14,6 +14,7 @@ use super::error::CycleError;
 use super::ledger::{Ledger, Rebuilding, StandingTask};
 use super::near::Near;
 use super::tasks::file;
+use super::tasks::seen::TASKS_BORN;
 use crate::clock::UnixMillis;
 use crate::control::api::Reason;
 use crate::names::{TaskId, counted};
@@ -79,14 +80,16 @@ pub fn rebuild(path: &Path, near: &dyn Near, work_dir: &Path, now: UnixMillis) -
     ))
 }
 
-/// Whether `tasks.json` holds ids after all that the ledger has ever known: Label Studio gave them while nobody looked, or
-/// somebody put an old file back by hand, which does not say that it is a copy. Either way the bucket's objects are compared
-/// with them before they get ids. Where the file is as the ledger last saw it, it is not read.
+/// Whether `tasks.json` holds ids after all that the ledger has ever known, in a file that it does not know: somebody put an
+/// old ledger back by hand, which does not say that it is a copy. The bucket's objects are compared with them before they get
+/// ids. What was added to the file that the ledger knows, Label Studio has imported while nobody looked: it is its own, also
+/// where it equals an object. Where the file is as the ledger last saw it, it is not read.
 pub fn is_behind(ledger: &Ledger, near: &dyn Near) -> Result<bool, CycleError> {
     // At the first start all tasks are Label Studio's.
     let Some(seen) = ledger.meta("tasks_print")? else { return Ok(false) };
     let Some(print) = near.tasks_print()? else { return Ok(false) };
-    if seen == print.to_string() {
+    let born = near.tasks_born_ns()?.map(|born| born.to_string());
+    if seen == print.to_string() || (born.is_some() && born == ledger.meta(TASKS_BORN)?) {
         return Ok(false);
     }
     let mut highest = None;

@@ -72,6 +72,24 @@ impl Beside {
         self.start(&source, &target, Vec::new());
     }
 
+    /// The same with a JSON task in each object.
+    pub fn start_json(&mut self) {
+        let dir = self.dir.path().display();
+        let source = format!(
+            "type = \"local\"\npath = \"{dir}/in\"\nregex = '.*'\nuse_blob_urls = false\npoll_interval = \"1s\"\n"
+        );
+        let target = format!("type = \"local\"\npath = \"{dir}/out\"\nprefix = \"done\"\n");
+        self.start(&source, &target, Vec::new());
+    }
+
+    /// Ends `labelsyncd` at once.
+    pub fn stop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().ok();
+            daemon.wait().ok();
+        }
+    }
+
     /// Starts `labelsyncd` with these lines for source and target.
     pub fn start(&mut self, source: &str, target: &str, variables: Vec<(&'static str, String)>) {
         let dir = self.dir.path().display();
@@ -173,10 +191,7 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            daemon.kill().ok();
-            daemon.wait().ok();
-        }
+        self.stop();
         // A failure is looked into where it happened.
         if std::thread::panicking() && std::env::var_os("KEEP").is_some() {
             self.dir.disable_cleanup(true);

@@ -11,7 +11,7 @@ use crate::beside::{Beside, PATIENCE, read_tasks};
 /// What the daemon says when the map names its tasks, when it knows that Label Studio holds them, and when an id has
 /// left the map; that there is none.
 const LISTED: &str = "named by Label Studio's map";
-const SEEN: &str = "in Label Studio's memory";
+pub const SEEN: &str = "in Label Studio's memory";
 const LEFT: &str = "left Label Studio's map";
 const GONE: &str = "Label Studio's map is gone";
 
@@ -207,6 +207,39 @@ pub fn c08_c09_a_map_that_is_made_anew_has_listed_nothing() {
     let there = beside.until_ids(&[0, 1, 3]);
     assert_eq!(there[&0]["data"]["image"], "http://localhost/import.png");
     assert_eq!((&there[&1], &there[&3]["data"]), (&tasks[&1], &tasks[&0]["data"]));
+}
+
+/// The map is removed and made again before anybody can look, or while labelsync is down, and tasks.json with it: a Label
+/// Studio that never listed our tasks has deleted none.
+pub fn c08_c09_a_map_that_is_made_anew_at_once_or_while_nobody_looks_has_listed_nothing() {
+    let mut beside = Beside::played();
+    for key in ["a.png", "b.png", "c.png"] {
+        beside.put(key);
+    }
+    beside.start_local();
+    let tasks = beside.until_ids(&[0, 1, 2]);
+    list(&beside, [0, 1, 2]);
+    beside.until_said(SEEN, 1);
+    let begin_anew = |beside: &Beside| {
+        std::fs::remove_file(beside.project().join("source.json")).unwrap();
+        beside.write("source.json", "{}");
+        beside.write("tasks.json", "{}");
+    };
+    begin_anew(&beside);
+    assert_eq!(beside.until_ids(&[0, 1, 2]), tasks, "at once");
+    list(&beside, [0, 1, 2]);
+    beside.until_said(SEEN, 2);
+    beside.stop();
+    begin_anew(&beside);
+    beside.start_again();
+    assert_eq!(beside.until_ids(&[0, 1, 2]), tasks, "while nobody looked");
+    // What it has listed since is its user's to delete.
+    list(&beside, [0, 1, 2]);
+    beside.until_said(SEEN, 3);
+    list(&beside, [0, 2]);
+    save(&beside, tasks.into_iter().filter(|(id, _)| *id != 1));
+    beside.sync();
+    assert!(beside.tasks().keys().eq([0, 2].iter()), "it stays deleted");
 }
 
 /// An import under the id of a task that Label Studio had not seen keeps it; ours moves.

@@ -160,6 +160,11 @@ pub fn c10_a_label_config_that_is_replaced_is_held_against_the_tasks() {
     // The other object fits now.
     let tasks = rig.until_tasks(2);
     assert_eq!(tasks[&1]["data"]["text"], "no picture");
+    // What does not fit is corrected: the warning ends with it.
+    rig.put("a.json", r#"{"text": "a picture no more"}"#);
+    until("they fit", PATIENCE, || rig.status()["reasons"].as_array().is_some_and(Vec::is_empty).then_some(()));
+    write(&project.join("config.xml"), crate::beside::IMAGE_CONFIG);
+    rig.until_code("tasks_do_not_fit");
     write(&project.join("config.xml"), "<View/>");
     until("both fit", PATIENCE, || rig.status()["reasons"].as_array().is_some_and(Vec::is_empty).then_some(()));
 }

@@ -187,11 +187,22 @@ impl Ledger {
         })
     }
 
-    /// Ids that have an object in the target.
+    /// Ids that have an object in the target, one in dispute too.
     pub fn pushed_ids(&self) -> Result<Vec<TaskId>, LedgerError> {
+        self.ids_where(
+            "CASE state WHEN 'missing' THEN 0 WHEN 'disputed' THEN disputed_etag IS NOT NULL ELSE etag IS NOT NULL END",
+        )
+    }
+
+    /// Ids that are in dispute.
+    pub fn disputed_ids(&self) -> Result<Vec<TaskId>, LedgerError> {
+        self.ids_where("state = 'disputed'")
+    }
+
+    fn ids_where(&self, condition: &str) -> Result<Vec<TaskId>, LedgerError> {
         self.read(|connection| {
-            let sql = "SELECT name FROM completions WHERE etag IS NOT NULL AND state <> 'missing' ORDER BY name";
-            let mut statement = connection.prepare_cached(sql)?;
+            let sql = format!("SELECT name FROM completions WHERE {condition} ORDER BY name");
+            let mut statement = connection.prepare_cached(&sql)?;
             let ids = statement.query_map([], |row| name(row, 0))?;
             ids.collect()
         })

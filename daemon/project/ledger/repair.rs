@@ -36,7 +36,7 @@ const TABLES: [(&str, &str); 6] = [
 ];
 
 /// These must be learnt anew: what `tasks.json` and the target hold now counts.
-const NOT_KEPT: &str = "DELETE FROM meta WHERE name IN ('tasks_print', 'target_listed')";
+const NOT_KEPT: &str = "DELETE FROM meta WHERE name IN ('tasks_print', 'tasks_born_ns', 'target_listed')";
 
 /// A ledger that is being built beside the one that it replaces.
 #[derive(Debug)]

@@ -24,12 +24,18 @@ const NAMED_MAX: usize = 10;
 #[derive(Debug, Default)]
 pub struct Recheck {
     checked: Option<Fingerprint>,
+    /// The `tasks.json` in which some did not fit.
+    misfits_in: Option<Fingerprint>,
+    /// What was told of them last.
+    said: String,
 }
 
 impl Recheck {
-    /// Holds `tasks.json` against the label config, where that is another one than before. Blocks.
+    /// Holds `tasks.json` against the label config, where that is another one than before, or some did not fit and the file
+    /// is another one now: tasks that are corrected or deleted end the warning. Blocks.
     pub fn look(&mut self, shared: &Shared, config: &LabelConfig, print: Fingerprint) -> Result<(), CycleError> {
-        if self.checked == Some(print) {
+        let tasks = shared.near.tasks_print()?;
+        if self.checked == Some(print) && (self.misfits_in.is_none() || self.misfits_in == tasks) {
             return Ok(());
         }
         let mut misfits: Vec<TaskId> = Vec::new();
@@ -54,12 +60,14 @@ impl Recheck {
             Err(error) if error.is_transient() => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        let changed = self.checked.replace(print).is_some();
-        if changed {
+        let before = self.checked.replace(print);
+        if before.is_some_and(|before| before != print) {
             shared.ledger.retry(&[])?;
         }
+        self.misfits_in = tasks.filter(|_| first.is_some());
         let Some(first) = first else {
             shared.board.unwarn(shared.now(), DO_NOT_FIT);
+            self.said.clear();
             return Ok(());
         };
         let ids: Vec<String> = misfits.iter().map(ToString::to_string).collect();
@@ -72,7 +80,11 @@ impl Recheck {
             "put the label config back, or one that these tasks fit; or correct the objects, or delete the tasks";
         let reason = Reason { code: DO_NOT_FIT.to_owned(), message: message.clone(), hint: hint.to_owned() };
         shared.board.warn(shared.now(), reason);
-        shared.tell(Happened::new(Level::Warning, DO_NOT_FIT, message).error(first.code));
+        // Told once, though the file changes with every task that comes.
+        if self.said != message {
+            shared.tell(Happened::new(Level::Warning, DO_NOT_FIT, message.clone()).error(first.code));
+            self.said = message;
+        }
         Ok(())
     }
 }

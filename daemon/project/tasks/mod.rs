@@ -3,4 +3,4 @@
 mod edits;
 pub mod file;
 pub mod road;
-mod seen;
+pub(in crate::project) mod seen;

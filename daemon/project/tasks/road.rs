@@ -18,7 +18,7 @@ use crate::project::shared::Shared;
 use crate::project::spool::Spool;
 use crate::project::tasks::edits::LedgerEdits;
 use crate::project::tasks::file;
-use crate::project::tasks::seen::Seen;
+use crate::project::tasks::seen::{Seen, note_file};
 use crate::sync::action::NearAction;
 use crate::sync::near::{Listing, TaskState, decide};
 use crate::sync::source::Ids;
@@ -129,6 +129,7 @@ impl TasksRoad {
         if !compared.open {
             let print = compared.walked.map_or_else(String::new, |print| print.to_string());
             self.shared.ledger.set_meta("tasks_print", &print)?;
+            note_file(&self.shared)?;
         }
         self.discard_displaced()?;
         if !self.started {
@@ -265,6 +266,7 @@ impl TasksRoad {
             match self.shared.near.write_tasks(base.as_ref(), &mut edits) {
                 Ok(written) => {
                     self.shared.ledger.settle(&written.print.to_string())?;
+                    note_file(&self.shared)?;
                     self.highest_in = edits.highest().map(|highest| (written.print, highest));
                     self.displaced = written.displaced.map(|d| (d, Instant::now()));
                 }

@@ -20,6 +20,23 @@ pub struct Seen {
     listed: Option<(Vec<TaskId>, Instant)>,
     /// There was no map when it was last looked at.
     no_map: bool,
+    /// When the file of the map was made, as the ledger knows.
+    born_ns: Option<i64>,
+}
+
+/// The ledger's note of when the `tasks.json` that it knows was made, nanoseconds since 1970.
+pub(in crate::project) const TASKS_BORN: &str = "tasks_born_ns";
+
+/// The same of the map's file.
+const MAP_BORN: &str = "map_born_ns";
+
+/// Which file it is that the ledger knows: what Label Studio adds to it, also while labelsync is down, is its own.
+pub(in crate::project) fn note_file(shared: &Shared) -> Result<(), CycleError> {
+    let Some(born) = shared.near.tasks_born_ns()?.map(|born| born.to_string()) else { return Ok(()) };
+    if shared.ledger.meta(TASKS_BORN)?.as_ref() != Some(&born) {
+        shared.ledger.set_meta(TASKS_BORN, &born)?;
+    }
+    Ok(())
 }
 
 impl Seen {
@@ -52,16 +69,26 @@ impl Seen {
 
     /// Label Studio wrote `tasks.json`: what the map says is learnt anew.
     pub fn forget(&mut self) {
-        *self = Self { no_map: self.no_map, ..Self::default() };
+        *self = Self { no_map: self.no_map, born_ns: self.born_ns, ..Self::default() };
     }
 
-    /// Where the map has gone, what Label Studio had listed says nothing of the one that makes it anew.
+    /// Where the map has gone, what Label Studio had listed says nothing of the one that makes it anew. Label Studio
+    /// writes it in place: another file is one that was made anew, also while nobody looked.
     pub fn look_for_map(&mut self, shared: &Shared) -> Result<(), CycleError> {
         let no_map = shared.near.source_print()?.is_none();
-        if shared.map_eye.take_gone() || (no_map && !self.no_map) {
+        let born_ns = shared.near.map_born_ns()?;
+        if self.born_ns.is_none() {
+            self.born_ns = shared.ledger.meta(MAP_BORN)?.and_then(|born| born.parse().ok());
+        }
+        let is_other = born_ns.is_some() && self.born_ns.is_some_and(|known| Some(known) != born_ns);
+        if shared.map_eye.take_gone() || is_other || (no_map && !self.no_map) {
             shared.ledger.forget_seen()?;
         }
         self.no_map = no_map;
+        if let Some(born) = born_ns.filter(|born| Some(*born) != self.born_ns) {
+            shared.ledger.set_meta(MAP_BORN, &born.to_string())?;
+            self.born_ns = born_ns;
+        }
         Ok(())
     }
 
