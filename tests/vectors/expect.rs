@@ -38,8 +38,9 @@ pub const SOURCE_RULES: [&str; 9] = [QUARANTINED, NO_KEY, MARKER, CLOSE_UP, KEPT
 type Refusal = (&'static str, fn(&Value) -> bool);
 
 /// All of them.
-pub const REFUSALS: [Refusal; 2] = [
+pub const REFUSALS: [Refusal; 3] = [
     ("l55_a_parameter_of_another_type_is_refused", has_another_type),
+    ("l55_a_prefix_that_is_a_url_is_refused", has_a_url),
     ("l58_a_character_by_its_name_is_refused", names_a_character),
 ];
 
@@ -51,6 +52,10 @@ pub fn refusal(params: &Value) -> Option<&'static str> {
 fn has_another_type(params: &Value) -> bool {
     ["use_blob_urls", "create_local_copy"].iter().any(|name| params.get(name).is_some_and(|flag| !flag.is_boolean()))
         || ["prefix", "regex", "data_key"].iter().any(|name| !matches!(params[name], Value::Null | Value::String(_)))
+}
+
+fn has_a_url(params: &Value) -> bool {
+    params["prefix"].as_str().is_some_and(|prefix| ["s3://", "gs://"].iter().any(|scheme| prefix.starts_with(scheme)))
 }
 
 fn names_a_character(params: &Value) -> bool {
@@ -75,6 +80,8 @@ pub struct Expect<'a> {
     started: bool,
     /// `source.json` was touched while Label Studio had it in its memory, or removed.
     map_lost: bool,
+    /// `source.json` is no map of ids to keys: Label Studio does not load the project, and labelsync gives no ids.
+    pub map_damaged: bool,
     /// Keys that were no tasks.
     dropped: BTreeSet<String>,
     pub under: BTreeSet<&'static str>,
@@ -92,6 +99,7 @@ impl<'a> Expect<'a> {
             shown: Shown::new(),
             started: false,
             map_lost: false,
+            map_damaged: false,
             dropped: BTreeSet::new(),
             under: BTreeSet::new(),
         }
@@ -115,12 +123,14 @@ impl<'a> Expect<'a> {
 
     /// Somebody wrote `source.json`: ids that stand there are taken; before the first start they are known, too.
     fn map(&mut self, text: &str) {
-        let map: BTreeMap<String, Value> = serde_json::from_str(text).expect("a map");
+        let map: BTreeMap<String, Value> = serde_json::from_str(text).unwrap_or_default();
+        let ids: Option<Vec<(u64, &str)>> =
+            map.iter().map(|(id, entry)| Some((id.parse().ok()?, entry["key"].as_str()?))).collect();
+        self.map_damaged = ids.is_none() || (map.is_empty() && text.trim() != "{}");
         let root = self.root();
-        for (id, entry) in map {
-            let id: u64 = id.parse().expect("an id");
+        for (id, key) in ids.unwrap_or_default() {
             self.next = self.next.max(id + 1);
-            if let (false, Some(key)) = (self.started, entry["key"].as_str().and_then(|key| key.strip_prefix(&root))) {
+            if let (false, Some(key)) = (self.started, key.strip_prefix(&root)) {
                 self.known.insert(key.to_owned(), id);
             }
         }
@@ -238,7 +248,7 @@ impl<'a> Expect<'a> {
             return None;
         }
         let names_a_key = self.params["data_key"].as_str().is_some_and(|key| !key.is_empty());
-        if !self.is_json() && !names_a_key && !self.case.config().contains("value=\"$") {
+        if !self.is_json() && !names_a_key && rules::keys_of(self.case.config()).is_empty() {
             self.under.insert(NO_KEY);
             return None;
         }

@@ -46,6 +46,7 @@ pub fn run(installed: &Installed) {
 
 struct Story<'a> {
     pair: Pair<'a>,
+    /// The source's task is there: until a user deletes all.
     mirrored: bool,
     /// Ids that imports were given when it was recorded, and are given here.
     imported: BTreeMap<u64, u64>,
@@ -87,6 +88,46 @@ impl<'a> Story<'a> {
         self.imported.get(&id).copied().unwrap_or(id)
     }
 
+    /// The same request with the ids that imports have here.
+    fn translated(&self, step: &Value) -> Value {
+        let mut step = step.clone();
+        let mut words: Vec<String> = step["path"].as_str().expect("a path").split('/').map(str::to_owned).collect();
+        let Some(theirs) = words.get(3).and_then(|id| id.parse().ok()) else { return step };
+        let here = self.here(theirs);
+        words[3] = here.to_string();
+        if let Some(number) = words.get_mut(5)
+            && let Some(nth) = number.parse::<u64>().ok().and_then(|number| number.checked_sub(theirs * 1000))
+        {
+            *number = (here * 1000 + nth).to_string();
+        }
+        step["path"] = json!(words.join("/"));
+        step
+    }
+
+    /// Where a task of ours is listed, imports come above it, in the same order.
+    fn number_imports(&mut self, wanted: &mut Value, said: &Value) {
+        let (theirs, here) = (self.ids(&wanted["new_task_ids"]), self.ids(&said["new_task_ids"]));
+        if theirs.is_empty() || !self.mirrored {
+            return;
+        }
+        let highest = self.imported.values().copied().max().unwrap_or(OURS).max(OURS);
+        // Label Studio gives the highest one again when it was deleted.
+        let above = |first: u64| here.iter().copied().eq((first..).take(theirs.len()));
+        if above(highest + 1) || (OURS + 1..=highest).any(above) {
+            self.pair.under.insert(ABOVE_OURS);
+            wanted["new_task_ids"] = json!(here);
+        }
+        self.imported.extend(theirs.into_iter().zip(here));
+    }
+
+    /// Completions are numbered by a thousand of the task's id.
+    fn number_completion(&self, wanted: &mut Value, task: Option<u64>) {
+        let theirs = task.and_then(|task| self.imported.iter().find(|(_, here)| **here == task));
+        if let (Some((theirs, here)), Some(number)) = (theirs, wanted["id"].as_u64()) {
+            wanted["id"] = json!(number + here * 1000 - theirs * 1000);
+        }
+    }
+
     /// In `tasks.json`.
     fn wrong_tasks(&self, snapshot: &Value) -> Option<String> {
         let text = snapshot["tasks_json"].as_str().expect("a text");
@@ -99,9 +140,12 @@ impl<'a> Story<'a> {
             return (!infinite || !said).then(|| format!("{status:#}; {}", String::from_utf8_lossy(&there)));
         };
         let mut wanted = self.lost.clone();
-        for (id, mut task) in recorded {
-            let id = self.here(id);
-            task["id"] = json!(id);
+        for (theirs, mut task) in recorded {
+            let id = self.here(theirs);
+            // A task of another tool's names another id inside, or none, and stays as it is.
+            if task["id"] == theirs {
+                task["id"] = json!(id);
+            }
             wanted.insert(id, task);
         }
         let Some(mut here) = tasks(&there) else {
@@ -210,28 +254,13 @@ impl<'a> pair::Story<'a> for Story<'a> {
     }
 
     fn http(&mut self, step: &'a Value, recorded: &Value) {
+        let step = &self.translated(step);
         let (method, path, answer) = self.pair.ask(step);
         let mut said = answer.body.clone();
         let mut wanted = recorded["response"].clone();
-        for answer in [&mut said, &mut wanted[1]] {
-            if let Some(answer) = answer.as_object_mut() {
-                answer.remove("duration");
-            }
-        }
-        let ids = |body: &Value| -> Vec<u64> {
-            let ids = body["new_task_ids"].as_array().into_iter().flatten();
-            ids.filter_map(Value::as_u64).collect()
-        };
-        if wanted[1]["new_task_ids"].is_array() && self.mirrored {
-            let (theirs, here) = (ids(&wanted[1]), ids(&said));
-            // Above ours, in the same order.
-            let above: Vec<u64> = (OURS + 1..).take(theirs.len()).collect();
-            if here == above {
-                self.pair.under.insert(ABOVE_OURS);
-                wanted[1]["new_task_ids"] = json!(here);
-            }
-            self.imported.extend(theirs.into_iter().zip(here));
-        }
+        pair::forget_duration([&mut said, &mut wanted[1]]);
+        self.number_imports(&mut wanted[1], &said);
+        self.number_completion(&mut wanted[1], task_of(path));
         let id = task_of(path);
         if wanted[0] == 500 && id.is_some_and(|id| self.lost.contains_key(&id)) {
             // It is there.
@@ -246,12 +275,19 @@ impl<'a> pair::Story<'a> for Story<'a> {
         if wanted[0] != answer.status || (wanted[0] != 500 && !said.is_null() && wanted[1] != said) {
             self.pair.differs(&format!("{method} {path}: expected {wanted}, {answer:?}"));
         }
+        if answer.status == 204 && method == "DELETE" && path == "/api/tasks" {
+            // Ours was listed, and deleted with all others; ids begin anew.
+            self.mirrored = false;
+            self.imported.clear();
+        }
         if answer.status == 201 && path.contains("/completions") {
             let id = id.expect("an id");
             let saved = || std::fs::read(self.pair.rig.path(&format!("cats/completions/{id}.json"))).expect("saved");
             until_pushed(|| {
                 std::fs::read(self.pair.rig.path(&format!("out/done/{id}"))).is_ok_and(|there| there == saved())
             });
+            // It stays there when it is deleted before the next look.
+            self.pushed.insert(id, thing(&saved()));
         }
     }
 

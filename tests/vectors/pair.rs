@@ -61,7 +61,7 @@ impl<'a> Pair<'a> {
     }
 
     /// The request of a step, and Label Studio's answer to it.
-    pub fn ask(&self, step: &'a Value) -> (&'a str, &'a str, Answer) {
+    pub fn ask<'s>(&self, step: &'s Value) -> (&'s str, &'s str, Answer) {
         let (method, path) = (step["method"].as_str().expect("a method"), step["path"].as_str().expect("a path"));
         let body = Some(&step["body"]).filter(|body| !body.is_null());
         (method, path, self.server().call(method, path, body))
@@ -138,6 +138,13 @@ pub fn until_pushed(mut is_there: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_there() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// How long an import took is another number each time.
+pub fn forget_duration(answers: [&mut Value; 2]) {
+    for answer in answers.into_iter().filter_map(Value::as_object_mut) {
+        answer.remove("duration");
     }
 }
 

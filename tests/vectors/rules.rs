@@ -84,10 +84,16 @@ fn is_known_field(key: &str) -> bool {
 
 fn lacks_a_key_of_the_config(input: &Input) -> bool {
     let MadeFrom::Blob { data_key, .. } = &input.made_from else { return false };
-    let config = regex("(?s)<!--.*?-->").replace_all(&input.config, "");
-    let keys: Vec<_> = regex(r#"value="\$([^"]+)""#).captures_iter(&config).map(|c| c[1].to_owned()).collect();
+    let keys = keys_of(&input.config);
     let data_key = if data_key.is_empty() { keys.first() } else { Some(data_key) };
     keys.iter().any(|key| Some(key) != data_key)
+}
+
+/// What the label config asks for, in document order.
+pub fn keys_of(config: &str) -> Vec<String> {
+    let config = regex(r"(?s)<!--.*?-->|<!\[CDATA\[.*?\]\]>").replace_all(config, "");
+    let value = regex(r#"\svalue=(?:"\$([^"]+)"|'\$([^']+)')"#);
+    value.captures_iter(&config).filter_map(|c| Some(c.get(1).or(c.get(2))?.as_str().to_owned())).collect()
 }
 
 /// Botocore's and Google's names of buckets, and keys that arrive as they are.
@@ -148,7 +154,9 @@ fn holds_a_lone_surrogate(input: &Input) -> bool {
 }
 
 fn holds_other_fields(input: &Input) -> bool {
-    let Some(Value::Object(task)) = json_text(input).and_then(|text| loose(text.as_bytes())) else { return false };
+    let Some(task) = json_text(input).and_then(|text| loose(text.as_bytes())) else { return false };
+    // A list of one is its task.
+    let Some(task) = task.as_object().or_else(|| task.get(0)?.as_object()) else { return false };
     task.contains_key("data") && !task.keys().all(|key| is_known_field(key))
 }
 
