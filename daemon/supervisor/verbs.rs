@@ -14,11 +14,12 @@ use crate::control::{Actor, Control, EventFeed};
 use crate::events::{Happened, Level};
 use crate::names::{ProjectName, counted, printable};
 use crate::project::board::Board;
-use crate::project::error::CycleError;
+use crate::project::error::{CycleError, blocking};
 use crate::project::repair;
 use crate::project::shared::Shared;
 use crate::project::source::look::SourceSide;
 use crate::project::source::road::SourceRoad;
+use crate::project::target::road::TargetSide;
 use crate::project::wakes::SourceWake;
 use crate::settings::show::diff;
 use crate::settings::{Overrides, Problem, SourcePatch, TargetPatch};
@@ -136,9 +137,12 @@ impl Control for Arc<Supervisor> {
     async fn plan(&self, project: &ProjectName) -> Result<PlanView, Refusal> {
         let running = self.running(project)?;
         let shared = opened(&running)?;
-        let side = running.in_force.borrow().source.clone();
-        let Some(side) = side else { return Err(no_side("no_source", project, "source")) };
-        look_ahead(shared, side).await.map_err(|error| refused(&error))
+        let (source, target) = {
+            let force = running.in_force.borrow();
+            (force.source.clone(), force.target.as_ref().map(TargetSide::place))
+        };
+        let Some(side) = source else { return Err(no_side("no_source", project, "source")) };
+        look_ahead(shared, side, target).await.map_err(|error| refused(&error))
     }
 
     async fn check(&self, project: &ProjectName, origin: Option<String>) -> Result<CheckReport, Refusal> {
@@ -331,12 +335,15 @@ impl Supervisor {
         next.generation += 1;
         let changes = diff(&shown(&before, project)?, &shown(&next, project)?);
         let force = self.in_force(project, &running.board, &next, &running.in_force.borrow().clone());
+        let target = force.target.as_ref().map(TargetSide::place);
         let (plan, plan_error) = match (opened(&running), force.source) {
-            (Ok(shared), Some(side)) => match tokio::time::timeout(PLAN_WITH_CHANGE, look_ahead(shared, side)).await {
-                Ok(Ok(plan)) => (Some(plan), None),
-                Ok(Err(error)) => (None, Some(error.reason())),
-                Err(_) => (None, Some(still_looking(project))),
-            },
+            (Ok(shared), Some(side)) => {
+                match tokio::time::timeout(PLAN_WITH_CHANGE, look_ahead(shared, side, target)).await {
+                    Ok(Ok(plan)) => (Some(plan), None),
+                    Ok(Err(error)) => (None, Some(error.reason())),
+                    Err(_) => (None, Some(still_looking(project))),
+                }
+            }
             _ => (None, None),
         };
         let answer = Changed { project: project.to_string(), changes, applied: !dry_run, plan, plan_error };
@@ -390,9 +397,19 @@ fn shown(current: &Current, project: &ProjectName) -> Result<Shown, Refusal> {
 }
 
 /// What the next cycle would do; on a board of its own, so that the status does not flicker.
-async fn look_ahead(shared: Shared, side: SourceSide) -> Result<PlanView, CycleError> {
+/// `target`: the place that completions would go to.
+async fn look_ahead(shared: Shared, side: SourceSide, target: Option<String>) -> Result<PlanView, CycleError> {
     let board = Arc::new(Board::new(shared.name.as_str(), "", shared.now()));
-    SourceRoad::new(Shared { board, ..shared }).plan(&side).await
+    let ledger = shared.ledger.clone();
+    let before = blocking(move || Ok(ledger.target_places()?.pop())).await?;
+    let mut plan = SourceRoad::new(Shared { board, ..shared }).plan(&side).await?;
+    if let (Some(place), Some(before)) = (target, before)
+        && place != before
+    {
+        plan.summary
+            .push_str(&format!("; completions go to {place} instead of {before}: all of them are pushed there"));
+    }
+    Ok(plan)
 }
 
 fn still_looking(project: &ProjectName) -> Reason {

@@ -306,6 +306,8 @@ pub fn l10_one_bucket_for_both_directions_feeds_nothing_back() {
     assert!(skipped.iter().any(|item| item["key"] == "done/0" && item["reason"] == "own_target"), "{skipped:?}");
 
     // Another prefix: all completions go there, and what was pushed under the old one is still no task.
+    let said = rig.ok(&["set-target", "--prefix", "results", "--dry-run"]);
+    assert!(said.contains("in/results/ instead of ") && said.contains("all of them are pushed there"), "{said}");
     rig.ok(&["set-target", "--prefix", "results"]);
     until("the push", PATIENCE, || {
         std::fs::read(rig.path("in/results/0")).is_ok_and(|there| there == saved).then_some(())
