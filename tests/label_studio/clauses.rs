@@ -1,6 +1,6 @@
 //! Clauses of the contract, each shown on the real daemon, with a Label Studio that the test plays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,21 @@ const LISTED: &str = "named by Label Studio's map";
 pub const SEEN: &str = "in Label Studio's memory";
 const LEFT: &str = "left Label Studio's map";
 const GONE: &str = "Label Studio's map is gone";
+
+/// Label Studio's files as it left them, labelsync, and a task of each of these objects: their ids begin at 0.
+fn with_tasks(keys: &[&str]) -> (Beside, BTreeMap<u64, Value>) {
+    let mut beside = Beside::played();
+    keys.iter().for_each(|key| beside.put(key));
+    beside.start_local();
+    let ids: Vec<u64> = (0..).take(keys.len()).collect();
+    let tasks = beside.until_ids(&ids);
+    (beside, tasks)
+}
+
+fn select(beside: &Beside, regex: &str) {
+    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", regex]);
+    assert!(well, "{said}");
+}
 
 /// `source.json` as Label Studio writes it when it has listed these.
 pub fn list(beside: &Beside, ids: impl IntoIterator<Item = u64>) {
@@ -104,12 +119,7 @@ pub fn c05_c06_new_ids_are_above_all_that_were_used() {
 
 /// A user who deletes a task that has just come into view is heard.
 pub fn c08_a_delete_soon_after_the_first_listing_is_kept() {
-    let mut beside = Beside::played();
-    for key in ["a.png", "b.png", "c.png"] {
-        beside.put(key);
-    }
-    beside.start_local();
-    let tasks = beside.until_ids(&[0, 1, 2]);
+    let (beside, tasks) = with_tasks(&["a.png", "b.png", "c.png"]);
     std::thread::sleep(Duration::from_millis(100));
     list(&beside, [0, 1, 2]);
     beside.until_said(LISTED, 1);
@@ -123,12 +133,7 @@ pub fn c08_a_delete_soon_after_the_first_listing_is_kept() {
 
 /// What Label Studio lost, because it had not seen it or still lists it, comes back.
 pub fn c08_a_clobbered_task_comes_back() {
-    let mut beside = Beside::played();
-    for key in ["a.png", "b.png"] {
-        beside.put(key);
-    }
-    beside.start_local();
-    let tasks = beside.until_ids(&[0, 1]);
+    let (beside, tasks) = with_tasks(&["a.png", "b.png"]);
     list(&beside, [0]);
     save(&beside, tasks.clone().into_iter().filter(|(id, _)| *id == 0));
     assert_eq!(beside.until_ids(&[0, 1]), tasks, "never seen");
@@ -144,12 +149,7 @@ pub fn c08_a_clobbered_task_comes_back() {
 /// The map names a deleted task again, as another thread of Label Studio had listed the file of before: it stays deleted.
 /// What only left the map, and stands in the next `tasks.json` of Label Studio's, is lost later like any other.
 pub fn c08_a_delete_is_kept_though_the_map_names_it_again() {
-    let mut beside = Beside::played();
-    for key in ["a.png", "b.png", "c.png"] {
-        beside.put(key);
-    }
-    beside.start_local();
-    let tasks = beside.until_ids(&[0, 1, 2]);
+    let (beside, tasks) = with_tasks(&["a.png", "b.png", "c.png"]);
     let without = |gone: &[u64]| tasks.clone().into_iter().filter(|(id, _)| !gone.contains(id)).collect::<Vec<_>>();
     list(&beside, [0, 1, 2]);
     beside.until_said(SEEN, 1);
@@ -172,25 +172,18 @@ pub fn c08_a_delete_is_kept_though_the_map_names_it_again() {
 /// What a Label Studio that is gone had listed says nothing of the next one, which made its map anew: what that has not
 /// listed is lost from `tasks.json`, not deleted, and its imports do not take our tasks' place.
 pub fn c08_c09_a_map_that_is_made_anew_has_listed_nothing() {
-    let mut beside = Beside::played();
-    for key in ["a.png", "b.png", "c.png"] {
-        beside.put(key);
-    }
-    beside.start_local();
-    let tasks = beside.until_ids(&[0, 1, 2]);
+    let (beside, tasks) = with_tasks(&["a.png", "b.png", "c.png"]);
     list(&beside, [0, 1, 2]);
     beside.until_said(SEEN, 1);
     let gone = beside.log().matches(GONE).count();
     // One is hidden, Label Studio starts without its map, and the task comes back unseen.
-    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", ".*[ac].png"]);
-    assert!(well, "{said}");
+    select(&beside, ".*[ac].png");
     beside.until_ids(&[0, 2]);
     std::fs::remove_file(beside.project().join("source.json")).unwrap();
     beside.until_said(GONE, gone + 1);
     list(&beside, [0, 2]);
     beside.until_said(SEEN, 2);
-    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", ".*"]);
-    assert!(well, "{said}");
+    select(&beside, ".*");
     assert_eq!(beside.until_ids(&[0, 1, 2]), tasks);
     // The user deletes another.
     list(&beside, [0]);
@@ -212,12 +205,7 @@ pub fn c08_c09_a_map_that_is_made_anew_has_listed_nothing() {
 /// The map is removed and made again before anybody can look, or while labelsync is down, and tasks.json with it: a Label
 /// Studio that never listed our tasks has deleted none.
 pub fn c08_c09_a_map_that_is_made_anew_at_once_or_while_nobody_looks_has_listed_nothing() {
-    let mut beside = Beside::played();
-    for key in ["a.png", "b.png", "c.png"] {
-        beside.put(key);
-    }
-    beside.start_local();
-    let tasks = beside.until_ids(&[0, 1, 2]);
+    let (mut beside, tasks) = with_tasks(&["a.png", "b.png", "c.png"]);
     list(&beside, [0, 1, 2]);
     beside.until_said(SEEN, 1);
     let begin_anew = |beside: &Beside| {
@@ -259,20 +247,13 @@ pub fn c09_an_import_keeps_its_id_and_ours_moves() {
 
 /// A removed object's task leaves, its completion and id stay: it comes back under the same id.
 pub fn c15_a_removed_object_keeps_its_id_and_completion() {
-    let mut beside = Beside::played();
-    for key in ["a.png", "b.png", "c.png"] {
-        beside.put(key);
-    }
-    beside.start_local();
-    let before = beside.until_ids(&[0, 1, 2]);
+    let (beside, before) = with_tasks(&["a.png", "b.png", "c.png"]);
     list(&beside, [0, 1, 2]);
     let completion = json!({"id": 1, "data": before[&1]["data"], "completions": [{"id": 1001, "result": []}]});
     beside.write("completions/1.json", &completion.to_string());
-    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", ".*[ac].png"]);
-    assert!(well, "{said}");
+    select(&beside, ".*[ac].png");
     beside.until_ids(&[0, 2]);
     assert!(beside.project().join("completions/1.json").exists());
-    let (well, said) = beside.lsctl(&["set-source", "cats", "--regex", ".*"]);
-    assert!(well, "{said}");
+    select(&beside, ".*");
     assert_eq!(beside.until_ids(&[0, 1, 2]), before);
 }
