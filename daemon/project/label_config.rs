@@ -2,7 +2,10 @@
 //!
 //! Promise: the data keys are those that Label Studio 0.8 finds in the same text, in its order; no text makes the
 //! parser run away (size and node limits, no DTD and so no entities); an error names its line, column and remedy.
-//! Not here: whether control tags fit object tags (Label Studio checks that when a label config is saved in it).
+//! Not here: whether control tags fit the types of their object tags (Label Studio checks that when a label config is
+//! saved in it).
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -64,7 +67,7 @@ impl LabelConfig {
         refuse_declared_encoding(xml)?;
         let written = parse_xml(xml).map_err(|e| xml_error(&e, e.pos().row, e.pos().col))?;
         if written.descendants().any(|node| node.is_comment()) {
-            return Ok(Self { data_keys: data_keys(&written) });
+            return Self::of(&written);
         }
         // Label Studio removes line breaks from the text before it parses it, unless it had to take comments out and
         // wrote the XML anew for that. So a line break is no space between attributes.
@@ -77,7 +80,12 @@ impl LabelConfig {
                 shown(&e)
             ))
         })?;
-        Ok(Self { data_keys: data_keys(&read) })
+        Self::of(&read)
+    }
+
+    fn of(document: &roxmltree::Document<'_>) -> Result<Self, LabelConfigError> {
+        refuse_dangling_names(document)?;
+        Ok(Self { data_keys: data_keys(document) })
     }
 
     /// The data key that Label Studio takes for blob URLs when none is set: the first `$value` in document order.
@@ -188,12 +196,44 @@ fn position_before_joining(xml: &str, col: u32) -> (usize, usize) {
     (row, column)
 }
 
+/// Label Studio loads no project in which a control tag's `toName` names no object tag (0.8.2, `parse_config`): one with
+/// a name and a value, which is no control tag itself.
+fn refuse_dangling_names(document: &roxmltree::Document<'_>) -> Result<(), LabelConfigError> {
+    let (mut objects, mut controls) = (BTreeSet::new(), Vec::new());
+    for node in document.root_element().descendants().filter(roxmltree::Node::is_element) {
+        let Some(name) = filled(&node, "name") else { continue };
+        let is_filter = node.tag_name().namespace().is_none() && node.tag_name().name() == "Filter";
+        match filled(&node, "toName").filter(|_| !is_filter) {
+            Some(to) => controls.push((name, to)),
+            None => objects.extend(filled(&node, "value").map(|_| name)),
+        }
+    }
+    // A dict: of controls of one name the last counts.
+    let controls: BTreeMap<&str, &str> = controls.into_iter().collect();
+    for (name, to) in controls {
+        if let Some(missing) = to.split(',').find(|to| !objects.contains(to)) {
+            return Err(LabelConfigError(format!(
+                "config.xml: `{}` has toName=\"{}\", and no tag with a value has that name, so that Label Studio does not \
+                 load the project; correct toName, or save the label config in Label Studio",
+                printable(name),
+                printable(missing)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// An attribute that is there and not empty.
+fn filled<'a>(node: &roxmltree::Node<'a, '_>, name: &str) -> Option<&'a str> {
+    // `attribute(name)` would take `x:name` too.
+    let attribute = node.attributes().find(|attribute| attribute.name() == name && attribute.namespace().is_none());
+    attribute.map(|attribute| attribute.value()).filter(|value| !value.is_empty())
+}
+
 fn data_keys(document: &roxmltree::Document<'_>) -> Vec<(String, DataType)> {
     let mut keys = indexed::Keys::default();
     for node in document.root_element().descendants().skip(1).filter(roxmltree::Node::is_element) {
-        // `attribute("value")` would take `x:value` too.
-        let value = node.attributes().find(|attribute| attribute.name() == "value" && attribute.namespace().is_none());
-        let Some(key) = value.and_then(|value| value.value().strip_prefix('$')) else { continue };
+        let Some(key) = filled(&node, "value").and_then(|value| value.strip_prefix('$')) else { continue };
         if !key.is_empty() {
             keys.insert(key, DataType::of(node.tag_name()));
         }
@@ -246,6 +286,30 @@ mod tests {
 
     fn error(xml: &str) -> String {
         LabelConfig::parse(xml).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn c10_a_control_that_names_no_object_is_refused_as_label_studio_does() {
+        let with = |more: &str| format!("<View><Text name=\"t\" value=\"$t\"/><Header name=\"h\"/>{more}</View>");
+        let said = error(&with("<Choices name=\"c\" toName=\"t,x\"/>"));
+        assert!(said.contains("`c` has toName=\"x\""), "{said}");
+        for bad in [
+            "<Choices name=\"c\" toName=\"h\"/>",
+            "<Choices name=\"c\" toName=\"t, t\"/>",
+            "<Choices name=\"c\" value=\"$d\" toName=\"c\"/>",
+            "<Choices name=\"c\" toName=\"t\"/><Choices name=\"c\" toName=\"x\"/>",
+        ] {
+            assert!(error(&with(bad)).contains("toName"), "{bad}");
+        }
+        for good in [
+            "<Choices name=\"c\" toName=\"t\"/>",
+            "<Choices toName=\"x\"/>",
+            "<Choices name=\"c\" toName=\"\"/>",
+            "<Filter name=\"f\" toName=\"x\"/>",
+            "<Choices name=\"c\" toName=\"x\"/><Choices name=\"c\" toName=\"t\"/>",
+        ] {
+            assert_eq!(key_names(&with(good)), ["t"], "{good}");
+        }
     }
 
     #[test]
