@@ -130,7 +130,9 @@ fn io_kind(cause: &std::io::Error) -> Kind {
 impl Inner {
     fn root(&self, asked: &Asked) -> Result<OwnedFd, StoreError> {
         beneath::open_root(&self.dir).map_err(|error| match error {
-            Errno::NOENT | Errno::NOTDIR => asked.failed(Kind::BucketMissing, "there is no such directory"),
+            // Not the key: it is the directory that a person has to see to.
+            Errno::NOENT | Errno::NOTDIR => Asked { url: self.root.clone(), ..asked.clone() }
+                .failed(Kind::BucketMissing, "there is no such directory"),
             other => asked.io(other),
         })
     }
