@@ -45,7 +45,12 @@ pub fn tidy(work_dir: &Path, now: UnixMillis) -> io::Result<()> {
 
 fn forget_old(dir: &Path, now: UnixMillis, kept_max: usize) -> io::Result<()> {
     let mut kept = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
+    let entries = match std::fs::read_dir(dir) {
+        // Nothing was ever kept: what was decided had nothing on its other side.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let since = path.file_stem().and_then(|stem| stem.to_str()?.rsplit_once('-')?.1.parse::<i64>().ok());
         kept.extend(since.map(|since| (since, path)));
@@ -67,6 +72,7 @@ mod tests {
     fn only_the_oldest_of_too_many_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let now = UnixMillis(500 * 86_400_000);
+        tidy(dir.path(), now).unwrap();
         for (n, since) in [0, 1, 2, now.0 - 3, now.0 - 2].into_iter().enumerate() {
             keep(dir.path(), &format!("{n}-local"), b"{}", UnixMillis(since)).unwrap();
         }
