@@ -1,9 +1,9 @@
 //! Random histories with crashes at every gap, against a naive model.
 //!
-//! Promise: a bucket that changes, a Label Studio that rewrites from memory, other writers, an operator, faults and a
+//! Promise: a bucket that changes, a Label Studio that rewrites from memory and tears its writes, other writers, an operator, faults and a
 //! daemon that dies anywhere: in the end no id was ever given twice, no completion is lost, nothing of anybody else's
 //! is overwritten, and a clean cycle finds nothing to do.
-//! Not here: torn writes and power cuts (`files`), real servers (`stores`).
+//! Not here: power cuts (`files`), real servers (`stores`).
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -19,6 +19,8 @@ mod ops;
 mod regressions;
 #[path = "histories/rivals.rs"]
 mod rivals;
+#[path = "histories/tear.rs"]
+mod tear;
 #[path = "histories/world.rs"]
 mod world;
 

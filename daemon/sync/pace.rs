@@ -16,6 +16,9 @@ pub struct Pace {
     pub quiet_max: Duration,
     /// A displaced file is looked at again after this long: Label Studio takes 49 to 100 ms to write 10,000 tasks (C7).
     pub displaced: Duration,
+    /// A torn `tasks.json` is looked at again for this long before the cycle gives up: Label Studio writes 100,000 tasks
+    /// in one second.
+    pub torn: Duration,
     /// Without any event the project directory is looked at this often.
     pub rescan: Duration,
     /// The first wait after a failure; it doubles.
@@ -32,6 +35,7 @@ impl Default for Pace {
             quiet: Duration::from_millis(50),
             quiet_max: Duration::from_secs(2),
             displaced: Duration::from_secs(1),
+            torn: Duration::from_secs(3),
             rescan: Duration::from_secs(10),
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),
@@ -43,7 +47,7 @@ impl Pace {
     /// No waits, for tests that have their own order of things.
     pub fn immediate() -> Self {
         let zero = Duration::ZERO;
-        Self { rest: zero, quiet: zero, quiet_max: zero, displaced: zero, ..Self::default() }
+        Self { rest: zero, quiet: zero, quiet_max: zero, displaced: zero, torn: zero, ..Self::default() }
     }
 
     /// How long to wait after `failures` in a row; `jitter` is 0 to 1 and takes up to a quarter off, so that many

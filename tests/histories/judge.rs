@@ -35,6 +35,7 @@ macro_rules! hold {
 pub fn always(world: &World) -> Verdict {
     ids(world)?;
     let label_studio = world.label_studio();
+    hold!(!label_studio.torn_replaced, "a torn tasks.json was replaced");
     let mut seen = BTreeSet::new();
     for (id, task) in label_studio.tasks().unwrap_or_default() {
         let who = Who::of_data(&task["data"]);

@@ -1,16 +1,25 @@
 //! Label Studio 0.8.2 with local storages and its user, as measured (0.8.md, section 5): `tasks.json` read at every
-//! listing and rewritten in place from memory; `source.json` rewritten from memory; ids given again.
+//! listing and rewritten in place from memory; `source.json` rewritten from memory; ids given again; a write may be
+//! torn (`tear`): the daemon then meets its first part.
 //!
 //! Promise: does to the files what the real one does; remembers what its user did, which is what the judge judges by.
-//! Not here: torn writes (each write here is one instant).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+
+use crate::tear::{Kind, Step, Tear};
+
+/// The rest of a torn displaced file comes with this look of the daemon's: it waits 3 s for it, and must meet it torn.
+const DISPLACED_LOOKS: u8 = 3;
+
+/// A torn `tasks.json`, as a cycle says it.
+pub const TASKS_TORN: &str = "tasks_torn";
 
 /// What a task, or a completion, is about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -83,6 +92,11 @@ pub struct LabelStudio {
     map: BTreeSet<u64>,
     held: Option<File>,
     writes: u64,
+    /// The next write of that kind is torn after so many 256ths.
+    armed: Option<(Kind, u8)>,
+    torn: Option<Tear>,
+    /// The daemon replaced a `tasks.json` that was torn.
+    pub torn_replaced: bool,
     /// How often `source.json` was written.
     pub saved_maps: i64,
     /// `source.json` is younger than `tasks.json`.
@@ -123,6 +137,9 @@ impl LabelStudio {
             map: BTreeSet::new(),
             held: None,
             writes: 0,
+            armed: None,
+            torn: None,
+            torn_replaced: false,
             saved_maps: 0,
             listed_last: false,
             meanwhile: None,
@@ -139,6 +156,7 @@ impl LabelStudio {
 
     /// `stale`: with what it listed before, into the file it has open.
     pub fn act(&mut self, act: Act, stale: bool) {
+        self.finish();
         match act {
             Act::List => self.list(),
             Act::Import => self.import(None, stale),
@@ -156,9 +174,12 @@ impl LabelStudio {
         }
     }
 
-    /// The tasks as they stand in the file.
+    /// The tasks as they stand in the file; `None`: there is none, or it is torn by Label Studio at this moment.
     pub fn tasks(&self) -> Option<BTreeMap<u64, Value>> {
         let bytes = fs::read(self.project.join("tasks.json")).ok()?;
+        if self.is_torn(Kind::Tasks) {
+            return None;
+        }
         let tasks: BTreeMap<String, Value> = serde_json::from_slice(&bytes).expect("tasks.json is always whole");
         Some(tasks.into_iter().map(|(id, task)| (id.parse().expect("ids are numbers"), task)).collect())
     }
@@ -194,6 +215,7 @@ impl LabelStudio {
     }
 
     pub fn list(&mut self) {
+        self.finish();
         let Some(tasks) = self.tasks() else { return };
         self.map.extend(tasks.keys());
         self.memory = tasks;
@@ -202,6 +224,7 @@ impl LabelStudio {
 
     /// The next import; `url` makes it a task of a blob that the source may hold too.
     pub fn import(&mut self, url: Option<String>, stale: bool) {
+        self.finish();
         if !stale {
             self.list();
         }
@@ -217,23 +240,24 @@ impl LabelStudio {
     }
 
     pub fn delete(&mut self, nth: u8) {
+        self.finish();
         let listed: Vec<u64> = self.memory.keys().copied().filter(|id| self.map.contains(id)).collect();
         let Some(id) = pick(&listed, nth) else { return };
         self.forget(id);
         self.save_map();
         self.memory.remove(&id);
         self.save_tasks();
-        let _none = fs::remove_file(self.completion(id));
+        self.perform(Step::Remove(self.completion(id)));
     }
 
     pub fn delete_all(&mut self) {
+        self.finish();
         let ids: Vec<u64> = self.memory.keys().copied().collect();
         ids.iter().for_each(|id| self.forget(*id));
         self.save_map();
         self.memory.clear();
         self.save_tasks();
-        let _none = fs::remove_dir_all(self.project.join("completions"));
-        fs::create_dir(self.project.join("completions")).unwrap();
+        self.perform(Step::Empty(self.project.join("completions")));
     }
 
     /// What no cycle has seen yet is lost with it.
@@ -265,6 +289,7 @@ impl LabelStudio {
     }
 
     pub fn label(&mut self, id: u64, what: u8) {
+        self.finish();
         let Some(task) = self.memory.get(&id) else {
             self.held = None;
             return;
@@ -277,6 +302,7 @@ impl LabelStudio {
 
     /// Deletes the completions: the file goes (`all`), or stays with none.
     pub fn unlabel(&mut self, nth: u8, all: bool) {
+        self.finish();
         let done: Vec<u64> = self.completed();
         let Some(id) = pick(&done, nth) else { return };
         if all {
@@ -327,35 +353,112 @@ impl LabelStudio {
             .map(|id| (id.to_string(), json!({"key": format!("P/tasks.json/{id}"), "exists": true})))
             .collect();
         let bytes = serde_json::to_vec(&map).unwrap();
-        let path = self.project.join("source.json");
-        self.in_place(&path, None, &bytes);
-        self.saved_maps += 1;
-        self.listed_last = true;
+        self.perform(Step::Write { kind: Kind::Map, path: self.project.join("source.json"), held: None, bytes });
     }
 
     fn save_tasks(&mut self) {
         let tasks: BTreeMap<String, &Value> = self.memory.iter().map(|(id, task)| (id.to_string(), task)).collect();
         let bytes = serde_json::to_vec(&tasks).unwrap();
         let held = self.held.take();
-        self.in_place(&self.project.join("tasks.json"), held, &bytes);
-        self.listed_last = false;
-        self.observe();
+        self.perform(Step::Write { kind: Kind::Tasks, path: self.project.join("tasks.json"), held, bytes });
     }
 
     fn save_completion(&mut self, id: u64, bytes: &[u8]) {
         self.versions.entry(id).or_default().push(bytes.to_owned());
         let held = self.held.take();
-        self.in_place(&self.completion(id), held, bytes);
+        self.perform(Step::Write { kind: Kind::Completion, path: self.completion(id), held, bytes: bytes.to_owned() });
     }
 
-    /// Truncates and writes; a time of its own stands for the time that passes between two writes.
-    fn in_place(&mut self, path: &Path, held: Option<File>, bytes: &[u8]) {
-        self.writes += 1;
+    /// The next write of this kind is torn after `cut` 256ths.
+    pub fn tear(&mut self, kind: Kind, cut: u8) {
+        self.armed = Some((kind, cut));
+    }
+
+    pub fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    /// Whether the file at that name is one whose rest is not written yet.
+    pub fn is_torn(&self, kind: Kind) -> bool {
+        let Some(torn) = self.torn.as_ref().filter(|torn| torn.kind == kind) else { return false };
+        fs::metadata(&torn.path).is_ok_and(|there| there.ino() == torn.file.metadata().unwrap().ino())
+    }
+
+    /// What a cycle says to what is torn; empty: nothing is that it waits for.
+    pub fn torn_code(&self) -> &'static str {
+        if self.is_torn(Kind::Tasks) {
+            TASKS_TORN
+        } else if self.is_torn(Kind::Map) {
+            "source_json_unreadable"
+        } else {
+            ""
+        }
+    }
+
+    /// Writes the rest of what is torn, and does what waits for it.
+    pub fn finish(&mut self) {
+        while let Some(Tear { kind, mut file, rest, waiting, .. }) = self.torn.take() {
+            file.write_all(&rest).unwrap();
+            self.written(kind, &file);
+            waiting.into_iter().for_each(|step| self.perform(step));
+        }
+    }
+
+    /// The daemon has looked at something: the rest of a displaced file comes while it waits for it.
+    pub fn looked(&mut self) {
+        let Some(looks) = self.torn.as_mut().and_then(|torn| torn.looks.as_mut()) else { return };
+        *looks -= 1;
+        if *looks == 0 {
+            self.finish();
+        }
+    }
+
+    /// What an act does goes in its order: behind a torn write it waits.
+    fn perform(&mut self, step: Step) {
+        if let Some(torn) = &mut self.torn {
+            torn.waiting.push(step);
+            return;
+        }
+        match step {
+            Step::Remove(path) => _ = fs::remove_file(path),
+            Step::Empty(dir) => {
+                let _none = fs::remove_dir_all(&dir);
+                fs::create_dir(&dir).unwrap();
+            }
+            Step::Write { kind, path, held, bytes } => self.in_place(kind, path, held, &bytes),
+        }
+    }
+
+    /// Truncates and writes, or only a part of it.
+    fn in_place(&mut self, kind: Kind, path: PathBuf, held: Option<File>, bytes: &[u8]) {
+        // It opens `tasks.json` when the map is written: one that it holds open has its map before it.
+        let is_armed = self.armed.is_some_and(|(armed, _)| armed == kind) && (kind != Kind::Map || self.held.is_none());
+        let cut = if is_armed { self.armed.take().map(|(_, cut)| bytes.len() * usize::from(cut) / 256) } else { None };
+        let looks = (held.is_some() && kind == Kind::Tasks).then_some(DISPLACED_LOOKS);
         let mut file =
-            held.unwrap_or_else(|| OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap());
+            held.unwrap_or_else(|| OpenOptions::new().write(true).create(true).truncate(false).open(&path).unwrap());
         file.set_len(0).unwrap();
-        file.write_all(bytes).unwrap();
+        let (first, rest) = bytes.split_at(cut.unwrap_or(bytes.len()));
+        file.write_all(first).unwrap();
+        if cut.is_some() {
+            let file = file.try_clone().unwrap();
+            self.torn = Some(Tear { kind, path, file, rest: rest.to_owned(), looks, waiting: Vec::new() });
+        }
+        self.written(kind, &file);
+    }
+
+    /// A time of its own stands for the time that passes between two writes.
+    fn written(&mut self, kind: Kind, file: &File) {
+        self.writes += 1;
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000 + self.writes)).unwrap();
+        match kind {
+            Kind::Map => (self.saved_maps, self.listed_last) = (self.saved_maps + 1, true),
+            Kind::Tasks => {
+                self.listed_last = false;
+                self.observe();
+            }
+            Kind::Completion => {}
+        }
     }
 }
 

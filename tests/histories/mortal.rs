@@ -23,6 +23,7 @@ use labelsync::store::memory::MemoryStore;
 use labelsync::store::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind};
 
 use crate::label_studio::{LabelStudio, Meanwhile, When};
+use crate::tear::Kind;
 
 /// Where calls are counted apart: a look walks the project and lists the bucket at the same time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,7 +109,9 @@ pub struct MortalNear {
 
 impl MortalNear {
     fn gap(&self) -> Result<(), NearError> {
-        Ok(self.life.gap(Side::Near)?)
+        self.life.gap(Side::Near)?;
+        self.label_studio().looked();
+        Ok(())
     }
 
     fn label_studio(&self) -> MutexGuard<'_, LabelStudio> {
@@ -204,8 +207,10 @@ impl Near for MortalNear {
             Some(Meanwhile { when: When::After | When::Listing, .. }) | None => {}
         }
         let before = self.label_studio().tasks().unwrap_or_default();
+        let torn = self.label_studio().is_torn(Kind::Tasks);
         let written = self.inner.write_tasks(base, edits);
         if written.is_ok() {
+            self.label_studio().torn_replaced |= torn;
             self.label_studio().listed_last = false;
             self.label_studio().replaced(&before);
         }

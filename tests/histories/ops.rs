@@ -5,6 +5,7 @@
 
 use crate::label_studio::{Act, When};
 use crate::mortal::Side;
+use crate::tear::Kind;
 
 /// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +55,10 @@ pub enum Op {
     Meanwhile(When, Act),
     /// In the middle of the next bringing in: the task is labelled.
     MeanwhileLabel(When),
+    /// Label Studio's next write of that kind stops after so many 256ths; what follows comes before its next act.
+    Tear(Kind, u8),
+    /// The rest of what is torn is written now.
+    Mend,
 }
 
 /// Small, the same on every machine (splitmix64).
@@ -101,6 +106,20 @@ impl Random {
         [Side::Near, Side::Near, Side::Source, Side::Target, Side::Target][self.below(5) as usize]
     }
 
+    /// Mostly followed by what writes such a file.
+    fn tear(&mut self) -> Vec<Op> {
+        let kind = [Kind::Tasks, Kind::Map, Kind::Completion][self.below(3) as usize];
+        let tear = Op::Tear(kind, self.byte(256));
+        let write = match (kind, self.below(4)) {
+            (_, 0) => return vec![tear],
+            (Kind::Completion, _) => Op::Label(self.byte(6), self.byte(4)),
+            (_, 1) => Op::Meanwhile(self.when(), self.act()),
+            (Kind::Tasks | Kind::Map, _) => Op::Import,
+        };
+        let cycle = if self.coin() { Op::Source(self.coin()) } else { Op::Target(self.byte(3)) };
+        vec![tear, write, cycle]
+    }
+
     fn op(&mut self) -> Op {
         match self.below(102) {
             0..12 => Op::Put(self.byte(6), self.byte(12)),
@@ -139,8 +158,34 @@ impl Random {
     }
 }
 
+/// Of so many seeds one has torn writes in its history, from a stream of its own: the other things are what they
+/// were before there were any.
+const TORN_EVERY: u64 = 4;
+
+/// Which of them; the seeds in `regressions` are others.
+const TORN: u64 = 2;
+
+/// Makes a seed's second stream.
+const TEARS: u64 = 0x7465_6172_7320_6974;
+
 /// The history of a seed: half of all begin with a project that is under way.
 pub fn history(seed: u64) -> (bool, Vec<Op>) {
+    let (blobs, mut ops) = whole_history(seed);
+    if seed % TORN_EVERY == TORN {
+        let mut random = Random::new(seed ^ TEARS);
+        for _ in 0..=random.below(4) {
+            let at = random.below(ops.len() as u64 + 1) as usize;
+            ops.splice(at..at, random.tear());
+            if random.coin() {
+                let at = at + random.below((ops.len() - at) as u64) as usize;
+                ops.insert(at, Op::Mend);
+            }
+        }
+    }
+    (blobs, ops)
+}
+
+fn whole_history(seed: u64) -> (bool, Vec<Op>) {
     let mut random = Random::new(seed);
     let blobs = random.coin();
     let mut ops = Vec::new();

@@ -5,6 +5,7 @@ use labelsync::names::Key;
 use crate::label_studio::{Act, When};
 use crate::mortal::Side;
 use crate::ops::Op::{self, *};
+use crate::tear::Kind;
 use crate::world::World;
 
 fn ends_well(blobs: bool, ops: &[Op]) {
@@ -185,4 +186,33 @@ fn l26_a_refused_push_ends_with_its_file() {
     let ops = [Other(0, 0), Put(0, 0), Source(true), List, Source(false), Label(0, 0), Target(0), DeleteAll];
     ends_well(true, &ops);
     ends_well(true, &[ops.as_slice(), &[Restart, Import, Label(0, 0)]].concat());
+}
+
+/// A write of Label Studio's stops in the middle, and the daemon looks: nothing is pushed, replaced or given.
+#[test]
+fn l16_l20_what_label_studio_is_writing_is_waited_for() {
+    let begun = [Put(0, 0), Put(1, 0), Source(true), List, Label(0, 0), Target(1)];
+    for cut in [0, 1, 100, 200, 255] {
+        let completion = [Tear(Kind::Completion, cut), Label(0, 1), Target(1), Target(0), Restart, Target(1), Mend];
+        ends_well(true, &[begun.as_slice(), &completion].concat());
+        for kind in [Kind::Tasks, Kind::Map] {
+            let tear = [Put(2, 0), Tear(kind, cut), Import, Source(true), Source(false), Target(1)];
+            let ends = [&[Mend][..], &[Restart, Source(true), Mend], &[Restart, Source(true), Label(0, 1)]];
+            for end in ends {
+                ends_well(true, &[begun.as_slice(), &tear, end].concat());
+            }
+        }
+    }
+}
+
+/// Label Studio was in the middle of writing an import into the displaced `tasks.json` when the daemon died: the next
+/// one took it for one that holds nothing, and the import was lost.
+#[test]
+fn c07_a_torn_displaced_file_is_waited_for_also_after_a_restart() {
+    // The replacement is between two of these.
+    for (cut, gap) in [0, 150].into_iter().flat_map(|cut| (9..19).map(move |gap| (cut, gap))) {
+        let ops =
+            [Put(0, 0), Source(true), List, Put(1, 0), Tear(Kind::Tasks, cut), Meanwhile(When::Into, Act::Import)];
+        ends_well(true, &[ops.as_slice(), &[Crash(Side::Near, gap), Source(true), Restart, Source(true)]].concat());
+    }
 }

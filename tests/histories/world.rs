@@ -36,7 +36,7 @@ use labelsync::sync::pace::Pace;
 use labelsync::sync::pattern::Pattern;
 
 use crate::judge;
-use crate::label_studio::{LabelStudio, Meanwhile, pick};
+use crate::label_studio::{LabelStudio, Meanwhile, TASKS_TORN, pick};
 use crate::mortal::{Life, MortalNear, MortalStore, Side};
 use crate::ops::Op;
 use crate::rivals::{Rival, second};
@@ -230,6 +230,8 @@ impl World {
             Op::Second => self.second()?,
             Op::Rival => self.rival()?,
             Op::Meanwhile(when, what) => self.label_studio().meanwhile = Some(Meanwhile { when, what }),
+            Op::Tear(kind, cut) => self.label_studio().tear(kind, cut),
+            Op::Mend => self.label_studio().finish(),
             Op::MeanwhileLabel(when) => self.label_studio().meanwhile_label = Some(when),
             Op::SourcePageFails(_)
             | Op::SourceReadFails(_)
@@ -365,12 +367,20 @@ impl World {
         let side =
             SourceSide { settings: self.source_settings.clone(), store: self.source.clone(), targets: Vec::new() };
         let tasks = self.label_studio().tasks().unwrap_or_default();
+        let torn = self.label_studio().torn_code();
         let running = self.running.as_mut().unwrap();
         let answer = self.runtime.block_on(running.source.cycle(Some(&side), far));
+        let still = self.label_studio().torn_code();
         if answer.is_ok() {
+            if torn == TASKS_TORN && still == torn {
+                return Err("a cycle was content with a torn tasks.json".to_owned());
+            }
             self.label_studio().look_at(&tasks);
         }
-        self.explained("source", answer)
+        match answer {
+            Err(error) if [torn, still].contains(&error.code()) => Ok(Some(error)),
+            answer => self.explained("source", answer),
+        }
     }
 
     pub fn target_cycle(&mut self, look: Look) -> Verdict<Option<CycleError>> {
@@ -397,6 +407,8 @@ impl World {
         let mut label_studio = self.label_studio();
         label_studio.meanwhile = None;
         label_studio.meanwhile_label = None;
+        label_studio.disarm();
+        label_studio.finish();
         drop(label_studio);
         if self.is_dead() {
             self.restart();

@@ -16,6 +16,7 @@ use crate::project::ledger::{Asking, Ledger, NearChange};
 use crate::project::near::{NearError, SourceMap};
 use crate::project::shared::Shared;
 use crate::project::spool::Spool;
+use crate::project::tasks::displaced;
 use crate::project::tasks::edits::LedgerEdits;
 use crate::project::tasks::file;
 use crate::project::tasks::seen::{Seen, note_file};
@@ -26,11 +27,8 @@ use crate::sync::source::Ids;
 /// How often a replacement is tried in one cycle while Label Studio keeps writing.
 const WRITE_ATTEMPTS: u32 = 5;
 
-/// How long a torn `tasks.json` is looked at again before the cycle gives up: Label Studio writes 100,000 tasks in one second.
-const TORN_PATIENCE: Duration = Duration::from_secs(3);
-
 /// The pause between two looks at a torn file.
-const TORN_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const TORN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Changes recorded in one transaction.
 const RECORD_BATCH: usize = 1_000;
@@ -109,7 +107,7 @@ impl TasksRoad {
         self.seen.look_for_map(&self.shared)?;
         let mut rescued = self.look_displaced()?;
         if !self.started {
-            rescued.extend(self.look_at_start()?);
+            rescued.extend(displaced::at_start(&self.shared)?);
         }
         let recorded = self.recorded_print()?;
         let print = self.shared.near.tasks_print()?;
@@ -144,7 +142,7 @@ impl TasksRoad {
         let began = Instant::now();
         loop {
             match self.compare_once(rescued) {
-                Err(CycleError::Near(error)) if error.is_transient() && began.elapsed() < TORN_PATIENCE => {
+                Err(CycleError::Near(error)) if error.is_transient() && began.elapsed() < self.shared.pace.torn => {
                     std::thread::sleep(TORN_PAUSE);
                 }
                 result => return result,
@@ -216,23 +214,6 @@ impl TasksRoad {
             }
             std::thread::sleep(TORN_PAUSE);
         }
-    }
-
-    /// What Label Studio wrote into a file that was being displaced when the last daemon died.
-    fn look_at_start(&self) -> Result<BTreeMap<TaskId, String>, CycleError> {
-        let mut rescued = BTreeMap::new();
-        for bytes in self.shared.near.displaced_at_start()? {
-            let mut found = BTreeMap::new();
-            let collect = &mut |id, text: &str| {
-                found.insert(id, text.to_owned());
-                Ok(())
-            };
-            // A torn one holds nothing that Label Studio could use either.
-            if file::scan(bytes.as_slice(), collect).is_ok() {
-                rescued.extend(found);
-            }
-        }
-        Ok(rescued)
     }
 
     /// The version of `tasks.json` that was last looked at or written; `None`: there was none.
@@ -311,11 +292,9 @@ impl TasksRoad {
         self.displaced_done = match scanned {
             Ok(()) => over,
             // Label Studio is in the middle of writing it.
-            Err(error) if error.is_transient() && since.elapsed() < TORN_PATIENCE => false,
+            Err(error) if error.is_transient() && since.elapsed() < displaced::PATIENCE => false,
             Err(_) => {
-                let text =
-                    "the replaced tasks.json was left torn; its imports, if any, are lost to Label Studio as well";
-                self.shared.tell(Happened::new(Level::Warning, "displaced_torn", text));
+                displaced::tell_torn(&self.shared);
                 true
             }
         };
