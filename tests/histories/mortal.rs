@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use labelsync::project::files::{Contents, Fingerprint};
 use labelsync::project::ledger::Ledger;
 use labelsync::project::near::{BroughtIn, Near, NearError, OwnStorages, SourceMap, Written};
 use labelsync::project::tasks::file::{Edits, TasksFileError};
-use labelsync::store::faulty::Faulty;
+use labelsync::store::faulty::{Faults, Faulty};
 use labelsync::store::memory::MemoryStore;
 use labelsync::store::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind};
 
@@ -267,9 +268,24 @@ pub struct MortalStore {
     pub side: Side,
     pub label_studio: Arc<Mutex<LabelStudio>>,
     pub changes: Mutex<Vec<Change>>,
+    /// How often it was read whose the target is: by the wall clock.
+    pub mark_reads: AtomicU64,
 }
 
 impl MortalStore {
+    pub fn new(root: &str, side: Side, life: &Life, label_studio: &Arc<Mutex<LabelStudio>>) -> (Arc<Self>, Faults) {
+        let (inner, faults) = Faulty::new(MemoryStore::new(root).with_page_objects(2));
+        let store = Self {
+            inner,
+            life: life.clone(),
+            side,
+            label_studio: label_studio.clone(),
+            changes: Mutex::default(),
+            mark_reads: AtomicU64::default(),
+        };
+        (Arc::new(store), faults)
+    }
+
     pub fn memory(&self) -> &MemoryStore {
         self.inner.inner()
     }
@@ -319,6 +335,9 @@ impl Store for MortalStore {
 
     async fn get(&self, key: &Key, limit_bytes: u64) -> Result<Object, StoreError> {
         self.gap("read")?;
+        if key.as_str().starts_with(".labelsync/") {
+            self.mark_reads.fetch_add(1, Ordering::Relaxed);
+        }
         self.inner.get(key, limit_bytes).await
     }
 

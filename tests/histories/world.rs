@@ -29,8 +29,7 @@ use labelsync::settings::{
     BlobUrl, Fraction, OnChanged, OnDeleted, OnRemoved, S3Settings, SourceSettings, StoreSettings, TargetSettings,
 };
 use labelsync::store::StoreErrorKind;
-use labelsync::store::faulty::{Fault, Faults, Faulty};
-use labelsync::store::memory::MemoryStore;
+use labelsync::store::faulty::{Fault, Faults};
 use labelsync::sync::completions::Resolution;
 use labelsync::sync::pace::Pace;
 use labelsync::sync::pattern::Pattern;
@@ -112,8 +111,8 @@ impl World {
         fs::create_dir(&state).unwrap();
         let life = Life::default();
         let label_studio = Arc::new(Mutex::new(LabelStudio::new(&project)));
-        let (source, source_faults) = store("s3://src", Side::Source, &life, &label_studio);
-        let (target, target_faults) = store("s3://dst", Side::Target, &life, &label_studio);
+        let (source, source_faults) = MortalStore::new("s3://src", Side::Source, &life, &label_studio);
+        let (target, target_faults) = MortalStore::new("s3://dst", Side::Target, &life, &label_studio);
         // One blocking thread: what the daemon does beside its loop happens in one order.
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
@@ -444,13 +443,6 @@ pub fn temp_dir() -> tempfile::TempDir {
     let in_memory = Path::new("/dev/shm");
     let made = if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() };
     made.unwrap()
-}
-
-fn store(root: &str, side: Side, life: &Life, label_studio: &Arc<Mutex<LabelStudio>>) -> (Arc<MortalStore>, Faults) {
-    let (inner, faults) = Faulty::new(MemoryStore::new(root).with_page_objects(2));
-    let store =
-        MortalStore { inner, life: life.clone(), side, label_studio: label_studio.clone(), changes: Mutex::default() };
-    (Arc::new(store), faults)
 }
 
 fn key_of(nth: u8) -> Key {
