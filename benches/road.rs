@@ -208,7 +208,8 @@ fn idle(projects: u64) -> Bar {
     for (cost, interval) in costs.iter_mut().zip(["1h", &format!("{}s", POLLED_EVERY.as_secs())]) {
         let mut daemon = Daemon::without_projects();
         for n in 0..projects {
-            let (name, target) = (format!("p{n}"), format!("done/{n}"));
+            // A prefix of its own: those of the run before are another project's.
+            let (name, target) = (format!("p{n}"), format!("done/{interval}/{n}"));
             let (endpoint, source) = (&double.endpoint(), "prefix = \"incoming\"\nregex = '.*'");
             let target = Some(target.as_str());
             daemon.add(&Project {
