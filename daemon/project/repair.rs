@@ -14,7 +14,6 @@ use super::error::CycleError;
 use super::ledger::{Ledger, Rebuilding, StandingTask};
 use super::near::Near;
 use super::tasks::file;
-use super::tasks::seen::TASKS_BORN;
 use crate::clock::UnixMillis;
 use crate::control::api::Reason;
 use crate::names::{TaskId, counted};
@@ -88,8 +87,8 @@ pub fn is_behind(ledger: &Ledger, near: &dyn Near) -> Result<bool, CycleError> {
     // At the first start all tasks are Label Studio's.
     let Some(seen) = ledger.meta("tasks_print")? else { return Ok(false) };
     let Some(print) = near.tasks_print()? else { return Ok(false) };
-    let born = near.tasks_born_ns()?.map(|born| born.to_string());
-    if seen == print.to_string() || (born.is_some() && born == ledger.meta(TASKS_BORN)?) {
+    let born_ns = near.tasks_born_ns()?;
+    if seen == print.to_string() || (born_ns.is_some() && born_ns == ledger.tasks_born_ns()?) {
         return Ok(false);
     }
     let mut highest = None;

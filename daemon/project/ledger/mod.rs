@@ -7,6 +7,7 @@
 mod asking;
 mod completions;
 mod known;
+mod near_file;
 mod repair;
 mod rows;
 mod scan;

@@ -231,7 +231,7 @@ impl Dice {
             11 => scene.ledger.copied(scene.origin, &[(Key::new(key), ETag::new("\"1\""))]).unwrap(),
             12 => scene.completed = if self.below(2) == 0 { BTreeSet::new() } else { BTreeSet::from([id]) },
             13 => self.policy(&mut scene.policy),
-            14 => scene.ledger.settle("").unwrap(),
+            14 => scene.ledger.settle("", None).unwrap(),
             _ => _ = scene.ledger.adopt_ids(scene.origin, &[(TaskId::new(highest).unwrap(), Key::new(key))], "json"),
         }
     }
@@ -358,7 +358,7 @@ fn l41_every_write_to_a_row_makes_it_forgotten_and_stops_who_walked_before() {
     }
     // What no listing is compared with.
     let clock = scene.ledger.stretch_clock().unwrap();
-    scene.ledger.settle("").unwrap();
+    scene.ledger.settle("", None).unwrap();
     scene.ledger.mark_seen(&[id(1)]).unwrap();
     scene.ledger.set_meta("a", "b").unwrap();
     assert_eq!(scene.ledger.stretch_clock().unwrap(), clock);

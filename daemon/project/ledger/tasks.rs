@@ -88,14 +88,6 @@ impl Ledger {
         self.count("SELECT count(*) FROM tasks WHERE settled = 0")
     }
 
-    /// The receipt of writing `tasks.json`: everything reserved stands there; `print` names the file that was written.
-    pub fn settle(&self, print: &str) -> Result<(), LedgerError> {
-        self.transact(|tx| {
-            tx.execute("UPDATE tasks SET settled = 1 WHERE settled = 0", [])?;
-            set_meta(tx, "tasks_print", print)
-        })
-    }
-
     /// What is known of an id, for deciding what `tasks.json` means.
     pub fn known_task(&self, id: TaskId) -> Result<Option<KnownTask>, LedgerError> {
         let connection = self.lock();

@@ -368,6 +368,6 @@ fn c09_what_an_unwritten_import_replaces_is_known() {
     assert_eq!(seen("second"), None);
     assert_eq!(seen("third"), Some(NearAction::ForeignChanged(id)));
 
-    ledger.settle("print").unwrap();
+    ledger.settle("print", None).unwrap();
     assert_eq!(seen("first"), Some(NearAction::ForeignChanged(id)), "imported again");
 }

@@ -4,4 +4,4 @@ mod displaced;
 mod edits;
 pub mod file;
 pub mod road;
-pub(in crate::project) mod seen;
+mod seen;

@@ -19,7 +19,7 @@ use crate::project::spool::Spool;
 use crate::project::tasks::displaced;
 use crate::project::tasks::edits::LedgerEdits;
 use crate::project::tasks::file;
-use crate::project::tasks::seen::{Seen, note_file};
+use crate::project::tasks::seen::Seen;
 use crate::sync::action::NearAction;
 use crate::sync::near::{Listing, TaskState, decide};
 use crate::sync::source::Ids;
@@ -126,8 +126,7 @@ impl TasksRoad {
         }
         if !compared.open {
             let print = compared.walked.map_or_else(String::new, |print| print.to_string());
-            self.shared.ledger.set_meta("tasks_print", &print)?;
-            note_file(&self.shared)?;
+            self.shared.ledger.note_tasks_file(&print, self.shared.near.tasks_born_ns()?)?;
         }
         self.discard_displaced()?;
         if !self.started {
@@ -246,8 +245,7 @@ impl TasksRoad {
             let mut edits = LedgerEdits::new(&self.shared.ledger, highest)?;
             match self.shared.near.write_tasks(base.as_ref(), &mut edits) {
                 Ok(written) => {
-                    self.shared.ledger.settle(&written.print.to_string())?;
-                    note_file(&self.shared)?;
+                    self.shared.ledger.settle(&written.print.to_string(), self.shared.near.tasks_born_ns()?)?;
                     self.highest_in = edits.highest().map(|highest| (written.print, highest));
                     self.displaced = written.displaced.map(|d| (d, Instant::now()));
                 }

@@ -24,20 +24,8 @@ pub struct Seen {
     born_ns: Option<i64>,
 }
 
-/// The ledger's note of when the `tasks.json` that it knows was made, nanoseconds since 1970.
-pub(in crate::project) const TASKS_BORN: &str = "tasks_born_ns";
-
-/// The same of the map's file.
+/// The ledger's note of when the map's file was made, nanoseconds since 1970.
 const MAP_BORN: &str = "map_born_ns";
-
-/// Which file it is that the ledger knows: what Label Studio adds to it, also while labelsync is down, is its own.
-pub(in crate::project) fn note_file(shared: &Shared) -> Result<(), CycleError> {
-    let Some(born) = shared.near.tasks_born_ns()?.map(|born| born.to_string()) else { return Ok(()) };
-    if shared.ledger.meta(TASKS_BORN)?.as_ref() != Some(&born) {
-        shared.ledger.set_meta(TASKS_BORN, &born)?;
-    }
-    Ok(())
-}
 
 impl Seen {
     /// When to look again.
