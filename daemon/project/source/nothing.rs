@@ -1,7 +1,7 @@
 //! A look that takes nothing: said, as a mistyped prefix or regex looks like a bucket with nothing in it.
 //!
 //! Promise: a warning, no failure; it names the setting that took nothing, with its numbers and the remedy.
-//! Not here: what is gone at once (`holds`).
+//! Not here: what is gone at once (`holds`); where that is held, nothing is said here.
 
 use crate::control::api::Reason;
 use crate::project::shared::Shared;

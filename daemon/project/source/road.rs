@@ -188,13 +188,14 @@ impl SourceRoad {
         let config = self.label_config().await?;
         self.recheck(&config).await?;
         let looked = self.look(side, &config).await?;
-        self.publish(&looked.sealed.counts, side);
+        self.publish(&looked.sealed.counts);
         let is_news = looked.sealed.counts.differences > 0;
         self.without_news = if is_news { 0 } else { self.without_news.saturating_add(1) };
         let held = holds::rows(&looked.sealed, side, &self.shared);
         if holds::is_held(held, side, &self.shared).await? {
             return Ok(());
         }
+        nothing::tell(&looked.sealed.counts, &side.settings, side.store.root(), &self.shared);
         self.deselect_other_buckets(side).await?;
         let counts = self.reserve(side, &config, looked).await?;
         self.meter_skipped(counts.skipped);
@@ -292,7 +293,7 @@ impl SourceRoad {
                 }
             }
         }
-        self.publish(&counts, side);
+        self.publish(&counts);
         failed.map_or(Ok(counts), Err)
     }
 
@@ -387,7 +388,7 @@ impl SourceRoad {
         Ok(config.1)
     }
 
-    fn publish(&self, counts: &Counts, side: &SourceSide) {
+    fn publish(&self, counts: &Counts) {
         let now = self.shared.now();
         self.shared.board.set_skipped(counts.samples.clone());
         self.shared.board.update(now, |status| {
@@ -396,7 +397,6 @@ impl SourceRoad {
             source.selected = counts.selected;
             source.skipped = codes(&counts.skipped);
         });
-        nothing::tell(counts, &side.settings, side.store.root(), &self.shared);
     }
 
     /// Counting takes as long as there are tasks: where nothing was written, the counts are as they were.

@@ -94,12 +94,12 @@ impl TargetRoad {
             .collect()
             .await;
         self.receipt(outcomes, &mut worked).await?;
+        let later = Instant::now() + self.shared.pace.retry_max;
+        self.restless.extend(worked.failed.drain(..).map(|id| (id, later)));
         if overrules {
             let (work_dir, now) = (self.shared.work_dir.clone(), self.shared.now());
             blocking(move || Ok(losers::tidy(&work_dir, now)?)).await?;
         }
-        let later = Instant::now() + self.shared.pace.retry_max;
-        self.restless.extend(worked.failed.drain(..).map(|id| (id, later)));
         Ok(worked)
     }
 
