@@ -103,15 +103,19 @@ fn release(args: &ReleaseArgs) -> Result<String, Refused> {
         said += &format!("warning: {warning}\n");
     }
     let (_, mut config) = read_config(&project.path)?;
-    if let Some(source) = project.source.as_ref().filter(|source| source.store.is_cloud()) {
-        let map = source_map(&ledger, &near, &project)?;
+    let source = project.source.as_ref().filter(|source| source.store.is_cloud());
+    let target = project.target.as_ref().filter(|target| target.store.is_cloud());
+    // Both before the first is written: a refusal leaves everything as it was.
+    let source = source.map(|source| Ok::<_, Refused>((source, source_map(&ledger, &near, &project)?))).transpose()?;
+    let target =
+        target.map(|target| Ok::<_, Refused>((target, target_map(&ledger, &dir, &project, target)?))).transpose()?;
+    if let Some((source, map)) = source {
         said += &format!("source.json: {} ids\n", map.len());
         replace(&dir, SOURCE_MAP, &text(&map)).map_err(|error| failed(&project.path, &error))?;
         config.insert("source".to_owned(), source_storage(source));
         config.insert("input_path".to_owned(), Value::Null);
     }
-    if let Some(target) = project.target.as_ref().filter(|target| target.store.is_cloud()) {
-        let map = target_map(&ledger, &dir, &project, target)?;
+    if let Some((target, map)) = target {
         said += &format!("target.json: {} completions\n", map.len());
         replace(&dir, TARGET_MAP, &text(&map)).map_err(|error| failed(&project.path, &error))?;
         config.insert("target".to_owned(), target_storage(target));
@@ -190,8 +194,13 @@ fn target_map(
     let mut map: BTreeMap<TaskId, Value> =
         ledger.pushed_ids().map_err(|error| of_ledger(&error))?.into_iter().map(entry).collect();
     let before = dir.read(TARGET_MAP, MAP_MAX_BYTES).map_err(|error| failed(&project.path, &error))?;
-    let before: Map<String, Value> =
-        before.and_then(|before| serde_json::from_slice(&before.bytes).ok()).unwrap_or_default();
+    let before = before.map_or(Ok(Map::new()), |before| serde_json::from_slice(&before.bytes));
+    let before: Map<String, Value> = before.map_err(|_| {
+        let remedy = "put it back from a backup, or remove it: then the ids that only Label Studio knew of are not kept; \
+                      run this again";
+        let problem = Problem::new(shown(&project.path), "target.json ends in the middle or is damaged", remedy);
+        Refused(OPERATOR, problem)
+    })?;
     for (id, named) in before.iter().filter_map(|(id, named)| Some((TaskId::parse(id)?, named))) {
         let is_known = ledger.completion(id).map_err(|error| of_ledger(&error))?.is_some();
         if !is_known && named["key"] == entry(id).1["key"] {

@@ -72,6 +72,12 @@ pub fn names_what_waits(server: Arc<Server>) {
     assert_eq!(refused.code, 7, "{}", refused.out);
     assert!(refused.out.contains("2 completions are not in the target as they are here: 1, 2"), "{}", refused.out);
     assert_eq!(read(&rig, "config.json")["source"]["type"], "tasks-json", "nothing is changed");
+    let (whole, source_map) = (read(&rig, "target.json"), read(&rig, "source.json"));
+    write(&project.join("target.json"), "{\"1\": {");
+    let refused = release(&["--force"]);
+    assert!(refused.code == 7 && refused.out.contains("target.json ends in the middle"), "{}", refused.out);
+    assert_eq!(read(&rig, "source.json"), source_map, "nothing is changed");
+    write(&project.join("target.json"), &whole.to_string());
     let released = release(&["--force"]);
     assert_eq!(released.code, 0, "{}", released.out);
     let hint = format!("give Label Studio {variable}={} in its environment", server.endpoint);
