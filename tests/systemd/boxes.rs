@@ -4,6 +4,7 @@
 //! Not here: tests.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -74,9 +75,10 @@ impl SystemBox {
         self.pid1
     }
 
-    /// A command that enters the box.
+    /// A command that enters the box. Its process group is its own: one that it signals may not be the test's.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
+        command.process_group(0);
         command.args(["-t", &self.pid1.to_string(), "-a", "--", "env", "-i", "LC_ALL=C.UTF-8", "TERM=dumb"]);
         command.arg("PATH=/usr/sbin:/usr/bin:/sbin:/bin").args(words);
         command
