@@ -253,7 +253,7 @@ fn fill(dir: &Path, keys: u64) {
         });
         if batch.len() == 50_000 || n + 1 == keys {
             shared.ledger.reserve(origin, &batch).expect("reserved");
-            shared.ledger.settle("").expect("settled");
+            shared.ledger.settle("", None).expect("settled");
             batch.clear();
         }
     }

@@ -87,6 +87,20 @@ impl TaskId {
     /// The largest id.
     pub const MAX: u64 = i64::MAX as u64;
 
+    /// The largest that is given: the pages of Label Studio are JavaScript, which cannot tell larger numbers apart. What
+    /// has a larger one was made by something else, and moves the next one nowhere.
+    pub const GIVEN_MAX: u64 = (1 << 53) - 1;
+
+    /// Whether it can have been given.
+    pub fn is_given(self) -> bool {
+        self.0 <= Self::GIVEN_MAX
+    }
+
+    /// The highest of these, ascending, that can have been given.
+    pub fn highest_given(ids: &[Self]) -> Option<Self> {
+        ids.iter().rev().copied().find(|id| id.is_given())
+    }
+
     /// `None` above [`TaskId::MAX`].
     pub fn new(id: u64) -> Option<Self> {
         (id <= Self::MAX).then_some(Self(id))
@@ -107,9 +121,9 @@ impl TaskId {
         self.0
     }
 
-    /// The id after this one; `None` at the end of the range.
+    /// The id that is given after this one; `None`: there is none.
     pub fn next(self) -> Option<Self> {
-        Self::new(self.0 + 1)
+        Self::new(self.0 + 1).filter(|next| next.is_given())
     }
 }
 

@@ -315,11 +315,9 @@ impl Supervisor {
     fn in_force(&self, name: &ProjectName, board: &Board, current: &Current, before: &InForce) -> InForce {
         let Some(project) = current.settings.projects.get(name) else { return InForce::default() };
         let paused = current.overrides.get(name).is_some_and(|overrides| overrides.paused);
-        let targets = |project: &ProjectSettings| {
-            let target = project.target.as_ref()?;
-            Some((target.store.root(), target_prefix(&target.prefix)))
-        };
-        let targets: Vec<(String, String)> = current.settings.projects.values().filter_map(targets).collect();
+        let targets = current.settings.projects.values().filter_map(|project| project.target.as_ref());
+        let targets: Vec<String> =
+            targets.map(|target| format!("{}/{}", target.store.place(), target_prefix(&target.prefix))).collect();
         let source = project.source.as_ref().map(|settings| SourceSide {
             settings: settings.clone(),
             store: self.store(
@@ -327,7 +325,7 @@ impl Supervisor {
                 before.source.as_ref().map(|s| (&s.settings.store, &s.store)),
                 board.pulse(Direction::Source),
             ),
-            targets,
+            targets: below(&settings.store.place(), &targets),
         });
         let owner = Owner {
             project: project.path.display().to_string(),
@@ -436,6 +434,12 @@ pub fn needs_credentials(name: &ProjectName, store: &StoreSettings) -> Reason {
              `label_studio_has_credentials = true` in [projects.{name}] and run `lsctl reload`"
         ),
     }
+}
+
+/// What of these places lies in a bucket, as prefixes of its keys.
+fn below(bucket: &str, places: &[String]) -> Vec<String> {
+    let in_it = |place: &String| place.strip_prefix(bucket)?.strip_prefix('/').map(str::to_owned);
+    places.iter().filter_map(in_it).collect()
 }
 
 /// One daemon a state directory; its installation's id is made once.

@@ -90,6 +90,9 @@ fn main() -> ExitCode {
             ledger::l16_a_ledger_that_is_gone_is_no_project_without_tasks,
             ledger::l17_an_old_file_that_is_put_back_gives_no_id_again,
             ledger::l17_a_backup_that_is_put_back_gives_no_id_again,
+            ledger::l45_a_ledger_that_vanishes_while_it_is_used_is_rebuilt_with_the_same_ids,
+            ledger::l17_a_backup_that_is_put_back_while_it_is_used_gives_no_id_again,
+            ledger::l16_the_ledger_of_another_project_is_refused,
             odd::l20_a_completion_that_stays_empty_or_torn_is_listed_as_unsettled,
             odd::l31_a_pipe_in_the_place_of_tasks_json_is_named_and_heals_at_once,
             odd::l31_a_link_or_directory_in_the_place_of_tasks_json_is_named_and_heals,
@@ -146,5 +149,11 @@ fn guards(trials: &mut support::Trials) {
         guards::l15_a_hundred_syncs_at_once_give_each_object_one_id,
         guards::c05_ids_that_the_target_holds_completions_for_are_not_given,
         guards::l10_one_bucket_for_both_directions_feeds_nothing_back,
+        guards::l10_nothing_of_a_target_below_the_source_is_a_task,
+        guards::l43_a_copy_of_a_project_is_not_served_beside_it,
+        guards::l08_a_project_that_was_moved_goes_on,
+        odd::c05_an_id_that_nobody_could_have_given_does_not_move_the_next_one,
+        odd::l33_a_quarantined_file_that_is_gone_is_not_listed_any_more,
+        odd::l38_a_project_that_cannot_be_begun_leaves_nothing_behind,
     );
 }

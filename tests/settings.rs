@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 mod durable;
 #[path = "settings/gcs.rs"]
 mod gcs;
+#[path = "settings/paths.rs"]
+mod paths;
 
 const WRONG: &str = include_str!("settings/wrong.toml");
 const WRONG_SAID: &str = include_str!("settings/wrong.txt");
@@ -258,26 +260,6 @@ fn l11_two_projects_never_share_a_directory_or_a_target_prefix() {
 fn l10_a_source_may_lie_in_its_own_target() {
     let text = CATS.replace("my-results", "my-s3-bucket");
     assert!(load_texts(&[("x", &text)]).is_ok());
-}
-
-#[test]
-fn a_directory_as_storage_is_not_the_project_itself() {
-    let with = |path: &str| format!("[projects.c]\npath='/p/c'\n[projects.c.target]\ntype='local'\npath='{path}'\n");
-    for good in ["/out", "/p/c2", "/p/c/out"] {
-        assert!(load_texts(&[("x", &with(good))]).is_ok(), "{good}");
-    }
-    for bad in ["/p/c", "/p", "/", "/p/c/completions", "/p/c/source/x"] {
-        assert_eq!(problems(&with(bad))[0].path, "projects.c.target.path", "{bad}");
-    }
-    for outside in ["/../etc", "out", "", "/a/../b"] {
-        assert_eq!(problems(&with(outside)).len(), 1, "{outside}");
-    }
-    let source = "[projects.c]\npath='/p/c'\n[projects.c.source]\ntype='local'\npath='/in'\nprefix='PREFIX'\n";
-    for (prefix, good) in
-        [("a/b/", true), ("", true), ("../x", false), ("/a", false), ("a//b", false), ("a/./b", false)]
-    {
-        assert_eq!(load_texts(&[("x", &source.replace("PREFIX", prefix))]).is_ok(), good, "{prefix}");
-    }
 }
 
 #[test]

@@ -92,7 +92,12 @@ impl CycleError {
     pub fn is_fatal(&self) -> bool {
         matches!(
             self.code(),
-            "ledger_damaged" | "ledger_missing" | "ledger_newer" | "invariant_broken" | "marker_missing"
+            "ledger_damaged"
+                | "ledger_missing"
+                | "ledger_replaced"
+                | "ledger_newer"
+                | "invariant_broken"
+                | "marker_missing"
         )
     }
 

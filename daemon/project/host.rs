@@ -17,7 +17,7 @@ use super::board::{Board, hold_view};
 use super::directory::{COMPLETIONS, Directory};
 use super::error::{CycleError, blocking};
 use super::files::{Dir, FileErrorKind, IfAbsent, Lock};
-use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify, ledger_path};
+use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify, ledger_path, refuse_copy};
 use super::ledger::{HoldRow, Ledger};
 use super::losers;
 use super::near::{Near, NearError};
@@ -225,6 +225,8 @@ impl Host {
             }
             opened => opened?,
         };
+        ledger.is_of(&project.to_string())?;
+        refuse_copy(&dir, project, &ledger)?;
         let shared = Shared {
             name: self.name.clone(),
             near: directory.clone(),
@@ -237,7 +239,6 @@ impl Host {
             work_dir,
         };
         self.catch_up(&shared)?;
-        shared.ledger.set_meta("project", &project.to_string())?;
         adopt(&shared, self.in_force.borrow().source.as_ref())?;
         keep_displaced_completions(&dir, &shared)?;
         Ok(Opened { shared, directory, _lock: lock })
@@ -324,13 +325,14 @@ impl Host {
     }
 }
 
-/// Ends when the directory is not the project's any more, also while nothing else looks at it (promise 8).
+/// Ends when directory or ledger are not the project's any more, also while nothing else looks at them (promises 8, 16).
 async fn watch_identity(directory: Arc<Directory>, ledger: Arc<Ledger>) -> CycleError {
     loop {
         tokio::time::sleep(IDENTITY_EVERY).await;
         let (directory, ledger) = (directory.clone(), ledger.clone());
         let there = blocking(move || {
             directory.dir()?;
+            ledger.is_in_place()?;
             // Label Studio has given the source back: its ids are taken over when the project is opened.
             if !is_adopted(&ledger)? && !directory.own_storages()?.source { Err(not_adopted()) } else { Ok(()) }
         })

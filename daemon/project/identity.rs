@@ -53,7 +53,18 @@ impl Registry {
         Self { dir: state_dir.join("projects"), state_dir: state_dir.to_owned() }
     }
 
-    /// A project's ledger is there before its marker: a project that has one and no ledger has lost it.
+    /// A new project for the directory. Its ledger is there before its marker: a project that has one and no ledger has
+    /// lost it. Where the marker cannot be made this is tried again and again: the ledger of each try goes with it.
+    fn found(&self, dir: &Dir) -> Result<Uuid, CycleError> {
+        let project = Uuid::new_v4();
+        let founded = self.bear(project).and_then(|()| Ok(write_marker(dir, project)?));
+        if founded.is_err() && matches!(read_marker(dir), Ok(None)) {
+            // What failed is told; a ledger that is left without a project is only a file.
+            drop(Ledger::remove(&ledger_path(&self.state_dir, &project)));
+        }
+        founded.map(|()| project)
+    }
+
     fn bear(&self, project: Uuid) -> Result<(), CycleError> {
         let path = ledger_path(&self.state_dir, &project);
         if let Some(dir) = path.parent() {
@@ -62,12 +73,19 @@ impl Registry {
         Ok(Ledger::open(&path)?.set_meta("project", &project.to_string())?)
     }
 
-    fn read(&self, name: &ProjectName) -> std::io::Result<Option<Uuid>> {
-        match std::fs::read_to_string(self.dir.join(name.as_str())) {
-            Ok(text) => Uuid::parse_str(text.trim()).map(Some).map_err(std::io::Error::other),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    fn read(&self, name: &ProjectName) -> Result<Option<Uuid>, CycleError> {
+        let file = self.dir.join(name.as_str());
+        let text = match std::fs::read(&file) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(NearError::from(FileError::system("read", &file, error)).into()),
+        };
+        let damaged = |error: uuid::Error| CycleError::Blocked {
+            code: "state_dir_error",
+            message: format!("{} does not say which project it is: {error}", file.display()),
+            hint: "put it back from a backup, or remove it: the marker in the project directory says it too".to_owned(),
+        };
+        Uuid::parse_str(text.trim()).map(Some).map_err(damaged)
     }
 
     fn write(&self, name: &ProjectName, project: Uuid) -> std::io::Result<()> {
@@ -91,8 +109,8 @@ pub fn identify(
     now: UnixMillis,
 ) -> Result<Identity, CycleError> {
     let state = |error: std::io::Error| NearError::from(FileError::system("use the state of", &registry.dir, error));
-    let marked = read_marker(dir)?;
-    let known = registry.read(name).map_err(state)?;
+    let known = registry.read(name)?;
+    let marked = read_marker(dir).map_err(|error| unreadable_marker(dir, error, known))?;
     match (marked, known) {
         (Some(marked), Some(known)) if marked == known => Ok(Identity::Known(known)),
         (Some(marked), None) => {
@@ -100,9 +118,7 @@ pub fn identify(
             Ok(Identity::Known(marked))
         }
         (None, None) => {
-            let project = Uuid::new_v4();
-            registry.bear(project)?;
-            write_marker(dir, project)?;
+            let project = registry.found(dir)?;
             registry.write(name, project).map_err(state)?;
             Ok(Identity::Known(project))
         }
@@ -116,12 +132,7 @@ pub fn identify(
                     registry.bear(marked)?;
                     marked
                 }
-                None => {
-                    let project = Uuid::new_v4();
-                    registry.bear(project)?;
-                    write_marker(dir, project)?;
-                    project
-                }
+                None => registry.found(dir)?,
             };
             registry.write(name, project).map_err(state)?;
             Ok(Identity::Known(project))
@@ -140,6 +151,45 @@ fn hold(dir: &Dir, marked: Option<Uuid>, known: Uuid, since: UnixMillis) -> Hold
     let consequence = "start a new ledger for what is there now; the old one is kept in the state directory. \
                        If the directory should be the old one, mount or restore it instead";
     HoldRow { id, code: REINITIALISED.to_owned(), message, consequence: consequence.to_owned(), since, accepted: false }
+}
+
+/// A marker that is torn is not taken for none: it may be another project's.
+fn unreadable_marker(dir: &Dir, error: NearError, known: Option<Uuid>) -> CycleError {
+    let NearError::Invalid { detail, .. } = &error else { return error.into() };
+    let hint = match known {
+        Some(known) => format!("put it back from a backup; it holds {{\"project\": \"{known}\", \"note\": \"\"}}"),
+        None => "put it back from a backup, or remove it: labelsync makes a new one".to_owned(),
+    };
+    let message = format!("the marker {} is damaged: {detail}", dir.path().join(MARKER).display());
+    CycleError::Blocked { code: "marker_damaged", message, hint }
+}
+
+/// The ledger's note of the directory that it serves.
+const DIRECTORY: &str = "directory";
+
+/// Refuses a copy of the project: where the directory that was served last is another one and stands there with the same
+/// marker, nobody can say which of the two is the project, and one ledger for both would take what is missing in one for
+/// deleted. Blocks.
+pub fn refuse_copy(dir: &Dir, project: Uuid, ledger: &Ledger) -> Result<(), CycleError> {
+    let here = dir.path().display().to_string();
+    let served = ledger.meta_or_set(DIRECTORY, &here)?;
+    if served == here {
+        return Ok(());
+    }
+    let place = |dir: &Dir| dir.fingerprint(MARKER).ok().flatten().map(|print| (print.dev, print.ino));
+    let stands = |other: &Dir| matches!(read_marker(other), Ok(Some(marked)) if marked == project);
+    let copied = Dir::open(Path::new(&served)).is_ok_and(|other| stands(&other) && place(&other) != place(dir));
+    if !copied {
+        return Ok(ledger.set_meta(DIRECTORY, &here)?);
+    }
+    Err(CycleError::Blocked {
+        code: "project_copied",
+        message: format!("{here} has the marker of {served}, which stands there too: one of them is a copy"),
+        hint: format!(
+            "remove {MARKER} from the one that is not the project; a copy that is to be a project of its own is held then, \
+             and `lsctl status` says how it goes on"
+        ),
+    })
 }
 
 fn read_marker(dir: &Dir) -> Result<Option<Uuid>, NearError> {

@@ -93,7 +93,7 @@ pub fn is_behind(ledger: &Ledger, near: &dyn Near) -> Result<bool, CycleError> {
     }
     let mut highest = None;
     let scanned = near.scan_tasks(&mut |id, _| {
-        highest = highest.max(Some(id));
+        highest = highest.max(Some(id).filter(|id| id.is_given()));
         Ok(())
     });
     // A file that is torn is told by the cycle, and completions go on meanwhile.
@@ -107,7 +107,7 @@ pub fn reconcile(ledger: &Ledger, near: &dyn Near, suspects: &BTreeSet<TaskId>) 
     let mut highest = None;
     near.scan_tasks(&mut |id, text| {
         let facts = file::facts(text);
-        highest = highest.max(Some(id));
+        highest = highest.max(Some(id).filter(|id| id.is_given()));
         batch.push(StandingTask { id, text: text.to_owned(), data_hash: facts.data_hash, url: facts.url });
         if batch.len() >= BATCH {
             orphans += ledger.reconcile(&batch, suspects).map_err(std::io::Error::other)?;

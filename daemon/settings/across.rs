@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::file::{Raw, Table};
 use super::section::{Report, section_place};
-use super::{Problem, ProjectSettings, Settings, StoreSettings};
+use super::{Problem, ProjectSettings, Settings, StoreSettings, resolved};
 
 /// Checks projects against each other and directories against projects.
 pub(super) fn check(settings: &Settings, raw: &Raw, report: &mut Report) {
@@ -22,7 +22,7 @@ pub(super) fn check(settings: &Settings, raw: &Raw, report: &mut Report) {
 }
 
 fn same_path(earlier: &ProjectSettings, later: &ProjectSettings, raw: &Raw, report: &mut Report) {
-    if earlier.path != later.path {
+    if resolved(&earlier.path) != resolved(&later.path) {
         return;
     }
     let place = raw.projects.get(&later.name).map(|project| section_place(&project.own)).unwrap_or_default();
@@ -58,6 +58,7 @@ fn parts(store: &StoreSettings, prefix: &str) -> Vec<String> {
             [format!("gcs {endpoint}"), gcs.bucket.clone()].into_iter().chain(levels).collect()
         }
         StoreSettings::Local { path } => {
+            let path = resolved(path);
             let path = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
             std::iter::once("local".to_owned()).chain(path).chain(levels).collect()
         }
@@ -70,7 +71,7 @@ fn own_directories(project: &ProjectSettings, raw: &Raw, report: &mut Report) {
         [("source", project.source.as_ref().map(|s| &s.store)), ("target", project.target.as_ref().map(|t| &t.store))];
     for (side, store) in sides {
         let Some(StoreSettings::Local { path }) = store else { continue };
-        if !collides(path, &project.path) {
+        if !collides(&resolved(path), &resolved(&project.path)) {
             continue;
         }
         let place = raw.projects.get(&project.name).and_then(|raw| match side {

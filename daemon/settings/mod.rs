@@ -21,7 +21,7 @@ pub use load::{Loaded, load, load_texts};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -190,6 +190,14 @@ impl StoreSettings {
         }
     }
 
+    /// Which it is, by whatever path a directory is named: its root, with links resolved.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Local { path } => format!("file://{}", resolved(path).display()),
+            Self::S3(_) | Self::Gcs(_) => self.root(),
+        }
+    }
+
     /// Whether it is a bucket, with `s3://` or `gs://` URLs.
     pub fn is_cloud(&self) -> bool {
         match self {
@@ -197,6 +205,11 @@ impl StoreSettings {
             Self::Local { .. } => false,
         }
     }
+}
+
+/// The path without links; as it is, where it is not there.
+fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// How an S3 bucket is reached. What is `None` comes from the provider chain (environment, profile).

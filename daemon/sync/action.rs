@@ -390,7 +390,8 @@ pub enum CompletionAction {
     },
     /// Both are gone.
     Forget,
-    /// What was in dispute is gone from the target, and nothing was ever in step: as if it had never been seen.
+    /// What was in dispute is gone from the target, or the file that was wrong is gone, and nothing was ever in step: as if
+    /// it had never been seen.
     Over,
     /// The push that was begun has not happened, and its file is gone.
     Withdraw,
@@ -435,7 +436,7 @@ impl CompletionAction {
                 format!("! completion {id} quarantined: {reason}: {}", crate::names::printable(detail))
             }
             Self::Forget => format!(". completion {id} is gone on both sides"),
-            Self::Over => format!(". completion {id}: what was in dispute is gone, the conflict is over"),
+            Self::Over => format!(". completion {id}: what was wrong is gone"),
             Self::Withdraw => format!(". completion {id} was not pushed: another object is there"),
         }
     }

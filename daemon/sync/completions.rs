@@ -333,6 +333,10 @@ fn unchanged_here(
     if state == Some(RecordedState::Quarantined) && matches!(l, Local::AsRecorded) {
         return Decision::Nothing("quarantined");
     }
+    // Nothing was ever in step, and the file that could not be pushed is gone.
+    if state == Some(RecordedState::Quarantined) && matches!(l, Local::Absent) && there == RemoteChange::AsRecorded {
+        return Decision::Act(CompletionAction::Over);
+    }
     if let (Some(RecordedState::Disputed(dispute)), Local::Absent) = (state, l)
         && let Some(action) = no_file_in_dispute(dispute, r, there)
     {

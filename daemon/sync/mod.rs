@@ -8,6 +8,7 @@ pub mod completions;
 mod counts;
 pub mod flow;
 pub mod holds;
+pub mod ids;
 pub mod index;
 pub mod near;
 pub mod pace;

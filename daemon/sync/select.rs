@@ -133,7 +133,7 @@ pub const MARKS_PREFIX: &str = ".labelsync/";
 impl Selection {
     /// Whether an object is taken. `size_bytes`: `None` where only the key is known.
     pub fn judge(&self, key: &str, size_bytes: Option<u64>) -> Result<(), Skip> {
-        if self.own_targets.iter().any(|target| target.holds(key)) || key.starts_with(MARKS_PREFIX) {
+        if self.own_targets.iter().any(|target| target.holds(key)) || is_mark(key) {
             return Err(Skip::OwnTarget);
         }
         if self.scope.marker.as_ref().is_some_and(|marker| marker.as_str() == key) {
@@ -156,6 +156,11 @@ impl Selection {
         }
         Ok(())
     }
+}
+
+/// The mark of a target may stand below a source that is a directory (promise 10).
+fn is_mark(key: &str) -> bool {
+    key.starts_with(MARKS_PREFIX) || key.contains("/.labelsync/owner/")
 }
 
 /// Label Studio 0.8 cuts a URL at `?`, strips a leading `/` and drops tabs and newlines (0.8.md, section 7).

@@ -12,6 +12,7 @@ use sha2::Digest;
 use super::action::{Form, HideReason, TaskAction};
 pub use super::counts::{Counts, SAMPLES_MAX, Tally};
 use super::holds::{ChangeLimit, MassChange, Vanish, VanishLimit};
+use super::ids::Ids;
 pub use super::index::{Index, Known, KnownRef, KnownState};
 use super::select::{Selection, Skip};
 use crate::names::{ETag, Key, Sha256, TaskId};
@@ -343,7 +344,9 @@ impl<'p, C: Fn(TaskId) -> bool> SourcePlanner<'p, C> {
         let reform = other_form && !(self.completed)(id);
         let follow = self.policy.on_changed == OnChanged::Update && *form == self.policy.form;
         let data_follow_object = *form == Form::Json;
-        if reform || (facts.changed && follow && data_follow_object) {
+        // What was wrong with the object as a JSON task means nothing where it is none.
+        let no_longer_bad = facts.bad && !other_form && self.policy.form != Form::Json;
+        if reform || no_longer_bad || (facts.changed && follow && data_follow_object) {
             return self.emit(Difference::Changed { id, listed: listed.to_listed() }, out);
         }
         if facts.changed {
@@ -417,31 +420,6 @@ struct LiveFacts<'a> {
     gone: bool,
     copied: Option<&'a str>,
     bad: bool,
-}
-
-/// The ids that may be given next: dense, ascending, never below what anybody ever used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ids {
-    next: Option<TaskId>,
-}
-
-impl Ids {
-    /// Continues after the highest id that was ever seen anywhere.
-    pub fn after(highest: Option<TaskId>) -> Self {
-        Self { next: highest.map_or(TaskId::new(0), TaskId::next) }
-    }
-
-    /// The id that would be given next; `None` when there is none left.
-    pub fn peek(self) -> Option<TaskId> {
-        self.next
-    }
-
-    /// Gives an id.
-    pub fn take(&mut self) -> Option<TaskId> {
-        let id = self.next?;
-        self.next = id.next();
-        Some(id)
-    }
 }
 
 /// Decides one difference, now that its object was read. Ids are taken in listing order.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::rig::{IMAGE_CONFIG, PATIENCE, Rig, completion, until, write};
+use crate::support::rig::{IMAGE_CONFIG, PATIENCE, Rig, completion, find_code, tasks_of, until, write};
 
 /// More than two polls of these rigs and than the look at the project's identity: enough for what must not happen.
 const A_WHILE: Duration = Duration::from_secs(4);
@@ -402,4 +402,74 @@ pub fn l15_a_hundred_syncs_at_once_give_each_object_one_id() {
     let urls: std::collections::BTreeSet<String> = tasks.values().map(|task| task["data"].to_string()).collect();
     assert_eq!(urls.len(), 103, "each object has one task");
     assert_eq!(tasks.keys().copied().collect::<Vec<u64>>(), (0..103).collect::<Vec<u64>>());
+}
+
+/// Both would be served with one ledger: what is missing in one would count as deleted in the other.
+pub fn l43_a_copy_of_a_project_is_not_served_beside_it() {
+    let mut rig = Rig::with_tasks(3);
+    let saved = rig.label(0, "cat");
+    rig.until_pushed(0, &saved);
+    let copied = std::process::Command::new("cp").arg("-a").arg(rig.path("cats")).arg(rig.path("ants")).status();
+    assert!(copied.is_ok_and(|status| status.success()), "a copy");
+    let ants = rig.local_project("ants", ".*").replace("\"done\"", "\"ants\"");
+    rig.settings(&(ants + &rig.local_project("cats", ".*")));
+    rig.ok(&["reload"]);
+    let refused = |rig: &Rig| {
+        let told = until("the copy is refused", PATIENCE, || find_code(&rig.status_of("ants"), "project_copied"));
+        assert!(told["message"].as_str().is_some_and(|text| text.contains("/cats")), "{told}");
+    };
+    refused(&rig);
+    // Also where it comes first.
+    rig.stop();
+    rig.start();
+    refused(&rig);
+    rig.put("new.png", "a picture");
+    rig.until_tasks(4);
+    rig.until_status("ok", |status| status["state"] == "ok");
+    assert!(!rig.path("out/ants").exists(), "nothing of it was pushed");
+    std::fs::remove_file(rig.path("ants/labelsync.json")).expect("removed");
+    let held = until("it says so", PATIENCE, || find_code(&rig.status_of("ants"), "project_reinitialised"));
+    rig.ok(&["accept", "ants", held["id"].as_str().expect("an id")]);
+    until("a project of its own", PATIENCE, || (rig.status_of("ants")["state"] == "ok").then_some(()));
+    until("with tasks of its own", PATIENCE, || (tasks_of(&rig.path("ants")).len() > 3).then_some(()));
+}
+
+/// A project directory that was moved is the project still.
+pub fn l08_a_project_that_was_moved_goes_on() {
+    let mut rig = Rig::with_tasks(3);
+    rig.stop();
+    std::fs::rename(rig.path("cats"), rig.path("moved")).expect("moved");
+    rig.settings(&rig.local_project("cats", ".*").replace("/cats\"", "/moved\""));
+    rig.start();
+    rig.put("new.png", "a picture");
+    until("the new task", PATIENCE, || (tasks_of(&rig.path("moved")).len() == 4).then_some(()));
+    rig.until_status("ok", |status| status["state"] == "ok");
+}
+
+/// What labelsync itself writes into a target directory that lies in the source's.
+pub fn l10_nothing_of_a_target_below_the_source_is_a_task() {
+    let mut rig = Rig::local(".*");
+    std::fs::create_dir(rig.path("in/results")).expect("made");
+    std::os::unix::fs::symlink(rig.path("in/results"), rig.path("link")).expect("made");
+    rig.put("0.png", "a picture");
+    let target = |rig: &Rig, dir: &str| {
+        let place = format!("{}/out\"\nprefix = \"done\"", rig.dir.path().display());
+        let other = format!("{}/{dir}\"", rig.dir.path().display());
+        rig.settings(&rig.local_project("cats", ".*").replace(&place, &other));
+    };
+    for (count, dir) in [(1, "in/results"), (2, "link")] {
+        target(&rig, dir);
+        rig.start();
+        rig.until_tasks(count);
+        let id = count as u64 - 1;
+        let saved = rig.label(id, "cat");
+        let object = rig.path(&format!("in/results/{id}"));
+        let pushed = || std::fs::read(&object).is_ok_and(|there| there == saved).then_some(());
+        until("the completion in the target", PATIENCE, pushed);
+        assert_eq!(rig.sync(), 0);
+        assert_eq!(rig.tasks().len(), count, "{:?}", rig.tasks());
+        rig.put(&format!("{count}.png"), "a picture");
+        rig.until_tasks(count + 1);
+        rig.stop();
+    }
 }

@@ -128,13 +128,21 @@ pub fn l17_a_backup_that_is_put_back_gives_no_id_again() {
     rig.put("later.json", &object(3_000));
     rig.put("3.json", &object(3_001));
     rig.until_tasks(TASKS + 2);
-    assert_eq!(rig.sync(), 0);
-    rig.stop();
-    let tasks = rig.tasks();
-    fs::copy(&backup, ledger(&rig)).expect("copied");
-    rig.start();
-    goes_on(&rig, &tasks, "new.json");
-    assert!(rig.log().contains("a backup of the ledger was put back: 1 tasks are newer"), "{}", rig.log());
+    // A daemon that is killed leaves its log beside the ledger, which is no log of the backup.
+    for (newer, crash) in [(1, false), (2, true)] {
+        assert_eq!(rig.sync(), 0);
+        if crash {
+            rig.kill();
+        } else {
+            rig.stop();
+        }
+        let tasks = rig.tasks();
+        fs::copy(&backup, ledger(&rig)).expect("copied");
+        rig.start();
+        goes_on(&rig, &tasks, &format!("new-{newer}.json"));
+        let told = format!("a backup of the ledger was put back: {newer} tasks are newer");
+        assert!(rig.log().contains(&told), "{}", rig.log());
+    }
 }
 
 /// Not by `lsctl backup`: `cp` while the daemon stood still. Nothing in the file says that it is an old one.
@@ -161,4 +169,57 @@ pub fn l17_an_old_file_that_is_put_back_gives_no_id_again() {
     assert_eq!(fs::read(rig.path("out/done").join(id.to_string())).expect("there"), saved);
     assert_eq!(rig.list("conflict"), Vec::<serde_json::Value>::new());
     assert!(rig.log().contains("1 tasks are newer than the ledger and keep their ids"), "{}", rig.log());
+}
+
+/// Without a restart: a state directory that somebody tidied, a disk that was replaced.
+pub fn l45_a_ledger_that_vanishes_while_it_is_used_is_rebuilt_with_the_same_ids() {
+    let rig = rig();
+    let (path, tasks) = (ledger(&rig), rig.tasks());
+    for end in ["", "-wal", "-shm"] {
+        fs::remove_file(format!("{}{end}", path.display())).expect("removed");
+    }
+    rig.until_code("ledger_missing");
+    rig.put("meanwhile.json", &object(3_000));
+    let repaired = rig.ok(&["repair", "cats"]);
+    assert!(repaired.contains("rebuilt"), "{repaired}");
+    let now = rig.until_tasks(TASKS + 2);
+    assert!(tasks.iter().all(|(id, task)| now[id] == *task), "ids changed");
+    assert_eq!(rig.status_of("dogs")["state"], "ok");
+}
+
+/// The daemon would go on writing into the one that has no name any more, and read from the other.
+pub fn l17_a_backup_that_is_put_back_while_it_is_used_gives_no_id_again() {
+    let rig = rig();
+    let backup = rig.path("backup.sqlite");
+    rig.ok(&["backup", &backup.display().to_string(), "--project", "cats"]);
+    for n in 0..5 {
+        rig.put(&format!("after-{n}.json"), &object(3_000 + n));
+    }
+    let tasks = rig.until_tasks(TASKS + 6);
+    let saved = rig.label(TASKS as u64 + 3, "cat");
+    rig.until_pushed(TASKS as u64 + 3, &saved);
+    fs::rename(&backup, ledger(&rig)).expect("put back");
+    until("it is noticed", PATIENCE, || rig.log().contains("a backup of the ledger was put back").then_some(()));
+    rig.until_status("ok", |status| status["state"] == "ok");
+    goes_on(&rig, &tasks, "the next.json");
+    assert_eq!(fs::read(rig.path(&format!("out/done/{}", TASKS + 3))).expect("read"), saved);
+}
+
+/// Its rows would name tasks that this project never had, and its own would get ids a second time.
+pub fn l16_the_ledger_of_another_project_is_refused() {
+    let mut rig = rig();
+    let tasks = rig.tasks();
+    let backup = rig.path("dogs.sqlite");
+    rig.ok(&["backup", &backup.display().to_string(), "--project", "dogs"]);
+    rig.stop();
+    let (path, aside) = (ledger(&rig), rig.path("aside.sqlite"));
+    fs::rename(&path, &aside).expect("moved");
+    fs::copy(&backup, &path).expect("copied");
+    rig.start();
+    let reason = rig.until_code("ledger_foreign");
+    assert!(reason["hint"].as_str().is_some_and(|hint| hint.contains("lsctl repair cats")), "{reason}");
+    assert_eq!(rig.tasks(), tasks);
+    fs::rename(&aside, &path).expect("put back");
+    rig.until_status("ok", |status| status["state"] == "ok");
+    goes_on(&rig, &tasks, "the next.json");
 }

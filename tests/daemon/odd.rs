@@ -135,3 +135,59 @@ pub fn l33_one_bad_object_and_one_bad_file_stop_nothing_and_do_not_loop() {
     let told = rig.log().lines().filter(|line| line.contains("quarantine")).count();
     assert_eq!(told, 2, "once each: {}", rig.log());
 }
+
+/// Nothing follows the last id that there is: one stray number must not end a project.
+pub fn c05_an_id_that_nobody_could_have_given_does_not_move_the_next_one() {
+    let mut rig = Rig::with_tasks(2);
+    let last = i64::MAX;
+    let stray = |path: &str, text: &str| write(&rig.path(path), text);
+    std::fs::create_dir_all(rig.path("out/done")).expect("made");
+    stray(&format!("out/done/{last}"), "{}");
+    stray(&format!("cats/completions/{last}.json"), "{}");
+    stray("cats/source.json", &format!("{{\"{last}\": {{\"key\": \"cats/tasks.json/{last}\"}}}}"));
+    let tasks = std::fs::read_to_string(rig.path("cats/tasks.json")).expect("read");
+    let (before, _) = tasks.trim_end().rsplit_once('}').expect("a map");
+    stray("cats/tasks.json", &format!("{before}, \"{last}\": {{\"id\": {last}, \"data\": {{\"image\": \"x\"}}}}}}"));
+    rig.put("new.png", "a picture");
+    let tasks = rig.until_tasks(4);
+    assert_eq!(tasks.keys().copied().collect::<Vec<_>>(), [0, 1, 2, last.cast_unsigned()]);
+    assert_eq!(tasks[&last.cast_unsigned()]["data"]["image"], "x", "what is not ours stays");
+    rig.stop();
+    rig.start();
+    rig.put("newer.png", "a picture");
+    assert!(rig.until_tasks(5).contains_key(&3));
+    rig.until_status("ok", |status| (&status["state"], &status["next_id"]) == (&"ok".into(), &4.into()));
+}
+
+/// A completion that was renamed to another task's number, and put back.
+pub fn l33_a_quarantined_file_that_is_gone_is_not_listed_any_more() {
+    let rig = Rig::with_tasks(2);
+    let saved = rig.label(0, "cat");
+    rig.until_pushed(0, &saved);
+    let file = |id: u64| rig.path(&format!("cats/completions/{id}.json"));
+    std::fs::rename(file(0), file(1)).expect("renamed");
+    until("it is quarantined", PATIENCE, || (rig.list("quarantined").len() == 1).then_some(()));
+    std::fs::rename(file(1), file(0)).expect("put back");
+    until("it is not any more", PATIENCE, || rig.list("quarantined").is_empty().then_some(()));
+    let saved = rig.label(1, "dog");
+    rig.until_pushed(1, &saved);
+    let saved = rig.label(0, "dog");
+    rig.until_pushed(0, &saved);
+}
+
+/// It is tried again every few seconds, with another name each time: for days, where a disk is full.
+pub fn l38_a_project_that_cannot_be_begun_leaves_nothing_behind() {
+    let mut rig = Rig::local(".*");
+    rig.put("0.png", "a picture");
+    // 20 or 40 KiB a file, by the shell: less than a ledger takes.
+    rig.spawn_under(&["sh", "-c", "ulimit -f 40; exec \"$@\"", "sh"]);
+    rig.until_answer();
+    rig.until_code("ledger_error");
+    until("it was tried again", PATIENCE, || (rig.metric("labelsyncd_errors_total") >= 2.0).then_some(()));
+    let left = || std::fs::read_dir(rig.path("state/ledgers")).expect("read").count();
+    // Between two tries.
+    until("nothing is left", in_time(Duration::from_secs(4)), || (left() == 0).then_some(()));
+    rig.stop();
+    rig.start();
+    rig.until_tasks(1);
+}

@@ -10,10 +10,11 @@ use labelsync::store::listing::{self, ListingError, Marks, Order};
 use labelsync::store::memory::MemoryStore;
 use labelsync::sync::action::{Form, HideReason, TaskAction};
 use labelsync::sync::holds::{ChangeLimit, VanishLimit};
+use labelsync::sync::ids::Ids;
 use labelsync::sync::pattern::Pattern;
 use labelsync::sync::select::{OwnTarget, Scope, Selection};
 use labelsync::sync::source::{
-    Content, Counts, Difference, Ids, Known, KnownState, Sealed, SourcePlanner, SourcePolicy, decide,
+    Content, Counts, Difference, Known, KnownState, Sealed, SourcePlanner, SourcePolicy, decide,
 };
 use tokio::sync::mpsc;
 

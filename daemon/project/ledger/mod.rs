@@ -16,6 +16,7 @@ mod stretches;
 mod sums;
 mod tasks;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -35,6 +36,8 @@ use crate::meters::errno;
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
     /// Held for the length of one transaction, never across a wait: both directions of a project write here.
     writer: Mutex<Connection>,
 }
@@ -57,6 +60,20 @@ pub enum LedgerError {
     Missing {
         /// The file.
         path: String,
+    },
+    /// Another file stands in its place: what is written here would be lost, what is read there is not what was written.
+    #[error("the ledger {path} was replaced by another file while it was in use")]
+    Replaced {
+        /// The file.
+        path: String,
+    },
+    /// It is sound, and another project's.
+    #[error("the ledger {path} is the one of project {found}")]
+    Foreign {
+        /// The file.
+        path: String,
+        /// Whose it is.
+        found: String,
     },
     /// A file beside it.
     #[error("{path} cannot be written")]
@@ -101,6 +118,8 @@ impl LedgerError {
             Self::Newer { .. } => "ledger_newer",
             Self::Damaged { .. } => "ledger_damaged",
             Self::Missing { .. } => "ledger_missing",
+            Self::Replaced { .. } => "ledger_replaced",
+            Self::Foreign { .. } => "ledger_foreign",
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "disk_full",
             Self::File { .. } => "ledger_error",
             Self::Sqlite { source, .. } => match source.sqlite_error_code() {
@@ -119,7 +138,12 @@ impl LedgerError {
         match self {
             Self::File { source, .. } => errno(source),
             Self::Sqlite { source, .. } => sqlite_errno(source),
-            Self::Newer { .. } | Self::Missing { .. } | Self::Damaged { .. } | Self::Broken { .. } => None,
+            Self::Newer { .. }
+            | Self::Missing { .. }
+            | Self::Replaced { .. }
+            | Self::Foreign { .. }
+            | Self::Damaged { .. }
+            | Self::Broken { .. } => None,
         }
     }
 
@@ -134,6 +158,13 @@ impl LedgerError {
             "ledger_newer" => "start the labelsync that wrote it, or a newer one",
             "ledger_damaged" | "ledger_missing" => {
                 "`lsctl repair` rebuilds it with the same ids from what can still be read of it and from the project"
+            }
+            "ledger_replaced" => {
+                "nothing: labelsync opens the one that is there now; put ledgers back while labelsyncd is stopped"
+            }
+            "ledger_foreign" => {
+                "put the project's own back; where it is lost, move this one away: `lsctl repair` makes a new one with the \
+                 same ids"
             }
             "disk_full" => "free space in the state directory; labelsync goes on by itself",
             "read_only" => "make the state directory writable for labelsyncd",
@@ -171,6 +202,17 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Device and inode of the file at the path.
+fn file_at(path: &Path) -> Result<(u64, u64), LedgerError> {
+    match std::fs::metadata(path) {
+        Ok(meta) => Ok((meta.dev(), meta.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(LedgerError::Missing { path: path.display().to_string() })
+        }
+        Err(source) => Err(LedgerError::File { path: path.display().to_string(), source }),
+    }
+}
+
 fn remove_if_there(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -206,13 +248,37 @@ impl Ledger {
         let mut connection = connection.map_err(fail)?;
         schema::configure(&connection).map_err(fail)?;
         schema::migrate(&mut connection, path)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(connection) })
+        let file = file_at(path)?;
+        Ok(Self { path: path.to_owned(), file, writer: Mutex::new(connection) })
+    }
+
+    /// Whether what stands at its path is what was opened: SQLite goes on with a file that has lost its name.
+    pub fn is_in_place(&self) -> Result<(), LedgerError> {
+        let path = || self.path.display().to_string();
+        match file_at(&self.path)? {
+            there if there == self.file => Ok(()),
+            _ => Err(LedgerError::Replaced { path: path() }),
+        }
+    }
+
+    /// Whether it is this project's; one that does not say whose it is becomes it.
+    pub fn is_of(&self, project: &str) -> Result<(), LedgerError> {
+        match self.meta_or_set("project", project)? {
+            found if found == project => Ok(()),
+            found => Err(LedgerError::Foreign { path: self.path.display().to_string(), found }),
+        }
+    }
+
+    /// Removes a ledger that nobody has open.
+    pub fn remove(path: &Path) -> std::io::Result<()> {
+        repair::ENDS.iter().try_for_each(|end| remove_if_there(&beside(path, end)))
     }
 
     /// Opens the ledger of a project that is known: it must be there and sound. What is damaged, cut or missing is an
     /// error, never an empty ledger (promises 16, 41).
     pub fn open_known(path: &Path) -> Result<Self, LedgerError> {
         let path_text = || path.display().to_string();
+        schema::drop_others_log(path).map_err(|source| LedgerError::File { path: path_text(), source })?;
         match std::fs::metadata(path) {
             // With its log beside it, the end may be on its way from there.
             Ok(meta) if meta.len() % schema::PAGE_BYTES != 0 && !beside(path, "-wal").exists() => {
@@ -250,6 +316,7 @@ impl Ledger {
 
     /// A connection of its own that only reads, for scans beside the writer.
     pub fn reader(&self) -> Result<Reader, LedgerError> {
+        self.is_in_place()?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags).map_err(|e| self.failed(e))?;
         schema::configure_reader(&connection).map_err(|e| self.failed(e))?;
@@ -273,6 +340,15 @@ impl Ledger {
     /// Sets a named value of the project.
     pub fn set_meta(&self, name: &str, value: &str) -> Result<(), LedgerError> {
         self.transact(|tx| set_meta(tx, name, value))
+    }
+
+    /// The named value; where there is none yet, it becomes this one.
+    pub fn meta_or_set(&self, name: &str, value: &str) -> Result<String, LedgerError> {
+        if let Some(there) = self.meta(name)? {
+            return Ok(there);
+        }
+        self.set_meta(name, value)?;
+        Ok(value.to_owned())
     }
 
     /// Every hold, released or not.

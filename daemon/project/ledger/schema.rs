@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -166,6 +167,25 @@ pub(super) fn configure_reader(connection: &Connection) -> rusqlite::Result<()> 
 /// of what a look at a task cost. The ledger has no statistics that such a plan could use.
 fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
+/// Where a database says, twice, how it is written: 1 with a journal that is gone afterwards, as backups and repaired
+/// ledgers are; 2 with a log beside it, as a ledger in use is.
+const WRITTEN_AT: u64 = 18;
+
+/// Removes a log that lies beside a file that never had one: a backup was put in the place of a ledger whose daemon had
+/// died. SQLite would take it for the backup's own, and what came out would be neither.
+pub(super) fn drop_others_log(path: &Path) -> io::Result<()> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut written = [0; 2];
+    if file.read_at(&mut written, WRITTEN_AT)? < written.len() || written != [1, 1] {
+        return Ok(());
+    }
+    ["-wal", "-shm"].iter().try_for_each(|end| super::remove_if_there(&super::beside(path, end)))
 }
 
 /// Whether the file says that it is a ledger. One whose tables never came to be, or were cut off, does not.

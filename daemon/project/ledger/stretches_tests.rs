@@ -11,10 +11,11 @@ use crate::store::listing::Complete;
 use crate::store::{Listed, Objects};
 use crate::sync::action::{Form, HideReason, NearAction, TaskAction};
 use crate::sync::holds::{ChangeLimit, VanishLimit};
+use crate::sync::ids::Ids;
 use crate::sync::index::{Index, KnownRef};
 use crate::sync::pattern::Pattern;
 use crate::sync::select::{Scope, Selection};
-use crate::sync::source::{Content, Counts, Difference, Ids, SAMPLES_MAX, SourcePlanner, SourcePolicy, Tally, decide};
+use crate::sync::source::{Content, Counts, Difference, SAMPLES_MAX, SourcePlanner, SourcePolicy, Tally, decide};
 use crate::sync::stretches::{Cuts, Sink, Walk};
 
 /// Small, so that a few keys make many stretches.

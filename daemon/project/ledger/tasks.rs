@@ -44,7 +44,7 @@ impl Ledger {
 
     /// Records that an id was seen somewhere, so that it is never given.
     pub fn note_highest(&self, seen: TaskId) -> Result<(), LedgerError> {
-        if self.highest_id()?.is_some_and(|highest| highest >= seen) {
+        if !seen.is_given() || self.highest_id()?.is_some_and(|highest| highest >= seen) {
             return Ok(());
         }
         self.transact(|tx| set_meta(tx, "highest_id", &seen.to_string()))
@@ -129,7 +129,7 @@ impl Ledger {
     pub fn record_near(
         &self,
         changes: &[NearChange],
-        next: &mut crate::sync::source::Ids,
+        next: &mut crate::sync::ids::Ids,
     ) -> Result<Vec<Moved>, LedgerError> {
         self.transact(|tx| {
             let mut moved = Vec::new();
@@ -289,11 +289,13 @@ impl Ledger {
 }
 
 fn highest(connection: &Connection) -> rusqlite::Result<Option<TaskId>> {
-    let given: Option<i64> = connection.query_row("SELECT max(id) FROM tasks", [], |row| row.get(0))?;
+    let last = TaskId::GIVEN_MAX.cast_signed();
+    let given: Option<i64> =
+        connection.query_row("SELECT max(id) FROM tasks WHERE id <= ?1", [last], |row| row.get(0))?;
     let noted: Option<String> =
         connection.query_row("SELECT value FROM meta WHERE name = 'highest_id'", [], |row| row.get(0)).optional()?;
     let given = given.and_then(|id| u64::try_from(id).ok()).and_then(TaskId::new);
-    Ok(given.max(noted.as_deref().and_then(TaskId::parse)))
+    Ok(given.max(noted.as_deref().and_then(TaskId::parse).filter(|id| id.is_given())))
 }
 
 fn reserve_one(tx: &Transaction, origin: i64, action: &TaskAction) -> rusqlite::Result<()> {
@@ -393,7 +395,7 @@ fn remember_older(tx: &Transaction, id: TaskId) -> rusqlite::Result<()> {
 fn near_one(
     tx: &Transaction,
     change: &NearChange,
-    next: &mut crate::sync::source::Ids,
+    next: &mut crate::sync::ids::Ids,
 ) -> rusqlite::Result<Option<Moved>> {
     let id = sql_id(change.action.id());
     let set = |sql: &str| tx.prepare_cached(sql)?.execute([id]).map(|_| None);

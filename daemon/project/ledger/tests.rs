@@ -6,7 +6,7 @@ use super::repair::ENDS;
 use super::*;
 use crate::names::{ETag, Key, Sha256, TaskId};
 use crate::sync::action::{Form, NearAction, TaskAction};
-use crate::sync::source::Ids;
+use crate::sync::ids::Ids;
 
 const ROWS: u64 = 300;
 

@@ -56,8 +56,8 @@ pub struct SourceSide {
     pub settings: SourceSettings,
     /// The bucket.
     pub store: Arc<dyn Store>,
-    /// Target prefixes in any bucket, of all projects: `(root, prefix)`.
-    pub targets: Vec<(String, String)>,
+    /// Target prefixes in this bucket, of all projects.
+    pub targets: Vec<String>,
 }
 
 /// A complete look.
@@ -75,8 +75,7 @@ pub struct Looked {
 pub fn policy(side: &SourceSide, config: &LabelConfig) -> Result<SourcePolicy, CycleError> {
     let settings = &side.settings;
     let form = if settings.use_blob_urls { blob_form(side, config)? } else { Form::Json };
-    let own_targets = side.targets.iter().filter(|(root, _)| root == side.store.root());
-    let own_targets = own_targets.map(|(_, prefix)| OwnTarget { prefix: prefix.clone() }).collect();
+    let own_targets = side.targets.iter().map(|prefix| OwnTarget { prefix: prefix.clone() }).collect();
     let selection = Selection {
         scope: scope(settings),
         regex: settings.regex.clone(),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::control::api::{PLAN_LINES_MAX, PlanView, Progress};
 use crate::events::{Happened, Level};
+use crate::names::TaskId;
 use crate::project::adopted::{is_adopted, not_adopted};
 use crate::project::board::{Direction, hold_view, standing};
 use crate::project::error::{CycleError, blocking};
@@ -25,9 +26,10 @@ use crate::project::tasks::road::TasksRoad;
 use crate::store::listing::{ListingError, Marks, Order};
 use crate::sync::action::{HideReason, TaskAction};
 use crate::sync::flow::Flow;
+use crate::sync::ids::Ids;
 use crate::sync::pace::idle_poll;
 use crate::sync::select::{OwnTarget, Skip};
-use crate::sync::source::{Counts, Ids, SourcePolicy, decide};
+use crate::sync::source::{Counts, SourcePolicy, decide};
 
 /// Differences decided and reserved at once: one transaction, one look into the bucket.
 const PLAN_BATCH: usize = 1_000;
@@ -294,7 +296,7 @@ impl SourceRoad {
             }
         }
         self.publish(&counts);
-        failed.map_or(Ok(counts), Err)
+        failed.or_else(|| ids.ran_out().then(out_of_ids)).map_or(Ok(counts), Err)
     }
 
     /// The target is listed at the same time: what it holds must be known before the first id is given.
@@ -358,7 +360,7 @@ impl SourceRoad {
         }
     }
 
-    async fn highest(&self) -> Result<Option<crate::names::TaskId>, CycleError> {
+    async fn highest(&self) -> Result<Option<TaskId>, CycleError> {
         let tasks = self.tasks.clone();
         blocking(move || tasks.lock().unwrap_or_else(PoisonError::into_inner).highest()).await
     }
@@ -416,10 +418,24 @@ impl SourceRoad {
             status.tasks = tasks.live;
             status.foreign_tasks = tasks.foreign;
             status.quarantined = tasks.quarantined;
-            status.next_id = Ids::after(highest).peek().map_or(0, crate::names::TaskId::get);
+            status.next_id = Ids::after(highest).peek().map_or(0, TaskId::get);
             status.holds = standing(&holds);
         });
         Ok(())
+    }
+}
+
+fn out_of_ids() -> CycleError {
+    CycleError::Blocked {
+        code: "out_of_ids",
+        message: format!(
+            "new objects get no tasks: {}, the last id that there is, was given or seen",
+            TaskId::GIVEN_MAX
+        ),
+        hint:
+            "find what has it in tasks.json, source.json, completions/ or the target, and remove it; then put back a \
+               backup of the ledger from before"
+                .to_owned(),
     }
 }
 

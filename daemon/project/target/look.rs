@@ -188,7 +188,7 @@ impl Walk<'_> {
                 None if listed => Remote::Absent,
                 None => Remote::Unseen,
             };
-            if matches!(remote, Remote::Version(_)) {
+            if matches!(remote, Remote::Version(_)) && id.is_given() {
                 self.looked.highest = self.looked.highest.max(Some(id));
             }
             let Some(print) = self.print_of(id, &prints)? else { continue };

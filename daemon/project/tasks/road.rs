@@ -21,8 +21,8 @@ use crate::project::tasks::edits::LedgerEdits;
 use crate::project::tasks::file;
 use crate::project::tasks::seen::Seen;
 use crate::sync::action::NearAction;
+use crate::sync::ids::Ids;
 use crate::sync::near::{Listing, TaskState, decide};
-use crate::sync::source::Ids;
 
 /// How often a replacement is tried in one cycle while Label Studio keeps writing.
 const WRITE_ATTEMPTS: u32 = 5;
@@ -194,8 +194,8 @@ impl TasksRoad {
                 changes.push(&NearChange { action: NearAction::Withdraw(id), file: None })?;
             }
         }
-        let highest = map.highest().max(in_file.last().copied()).max(rescued.keys().next_back().copied());
-        if let Some(highest) = highest {
+        let rescued = rescued.keys().rev().copied().find(|id| id.is_given());
+        if let Some(highest) = map.highest().max(TaskId::highest_given(&in_file)).max(rescued) {
             ledger.note_highest(highest)?;
         }
         // What is missing and cannot be decided without the map must be looked at again, though the file stays.
@@ -373,11 +373,11 @@ impl TasksRoad {
     /// The highest id that anybody ever used, as far as this machine can know (contract C5). Blocks.
     pub fn highest(&self) -> Result<Option<TaskId>, CycleError> {
         let listed = match self.map()? {
-            SourceMap::Ids(ids) => ids.last().map(|(id, _)| *id),
+            SourceMap::Ids(ids) => ids.iter().rev().map(|(id, _)| *id).find(|id| id.is_given()),
             SourceMap::Missing => None,
             SourceMap::Unreadable => return Err(unreadable_map()),
         };
-        let completed = self.shared.near.completions()?.last().copied();
+        let completed = TaskId::highest_given(&self.shared.near.completions()?);
         Ok(self.shared.ledger.highest_id()?.max(listed).max(completed))
     }
 }
@@ -416,7 +416,7 @@ impl Listed {
     }
 
     fn highest(&self) -> Option<TaskId> {
-        self.named.last().copied()
+        TaskId::highest_given(&self.named)
     }
 
     fn is_unreadable(&self) -> bool {

@@ -143,7 +143,7 @@ impl Walk {
                 self.skipped += 1;
                 continue;
             };
-            if matches!(name, "." | "..") || (path.is_empty() && beneath::is_own(name)) {
+            if matches!(name, "." | "..") || beneath::is_own(name) {
                 continue;
             }
             let is_dir = match file_type(dir, name, entry.file_type())? {
