@@ -36,6 +36,12 @@ enum Odd {
     MoreWithoutToken,
     /// A page that ends in the middle, its length right.
     HalfAPage,
+    /// A page that counts a key more than it holds.
+    KeyLost,
+    /// Objects without a body, their length right.
+    NoBodies,
+    /// A length that no task may have.
+    HugeLength,
     /// No ETag but in listings.
     NoEtag,
     /// `W/"…"` but in listings.
@@ -48,7 +54,7 @@ enum Odd {
     },
 }
 
-const ALL: [Odd; 14] = [
+const ALL: [Odd; 17] = [
     Odd::WritesRefused,
     Odd::ReadsRefused,
     Odd::ErrorBehindWrite { happened: false },
@@ -57,6 +63,9 @@ const ALL: [Odd; 14] = [
     Odd::Backwards,
     Odd::MoreWithoutToken,
     Odd::HalfAPage,
+    Odd::KeyLost,
+    Odd::NoBodies,
+    Odd::HugeLength,
     Odd::NoEtag,
     Odd::WeakEtag,
     Odd::Length { more: true },
@@ -71,7 +80,9 @@ impl Odd {
     fn code(self) -> Option<&'static str> {
         match self {
             Self::WritesRefused | Self::ReadsRefused => Some("access_denied"),
-            Self::MoreWithoutToken | Self::HalfAPage => Some("malformed_answer"),
+            Self::MoreWithoutToken | Self::HalfAPage | Self::KeyLost | Self::NoBodies | Self::HugeLength => {
+                Some("malformed_answer")
+            }
             Self::OtherEtagsListed => Some("mass_change"),
             _ => None,
         }
@@ -146,6 +157,8 @@ fn changed(odd: Odd, asked: &Asked, whole: &[u8]) -> Option<Vec<u8>> {
             Some([by_line(head, "etag:", weak).as_bytes(), body].concat())
         }
         Odd::Length { more: true } if !body.is_empty() => Some(with_length(head, body.len() + 5, body)),
+        Odd::NoBodies => Some(with_length(head, 0, b"")),
+        Odd::HugeLength if !body.is_empty() => Some(with_length(head, 5 << 30, body)),
         Odd::Length { more: false } if body.len() > 5 => Some(with_length(head, body.len() - 5, body)),
         _ => None,
     }
@@ -158,6 +171,7 @@ fn odd_page(odd: Odd, page: &str) -> Option<String> {
     match odd {
         Odd::KeyTwice => again([objects.as_slice(), &[objects[objects.len() - 1]]].concat()),
         Odd::Backwards => again(objects.into_iter().rev().collect()),
+        Odd::KeyLost => again(objects[1..].to_vec()),
         Odd::MoreWithoutToken => Some(page.replace("<IsTruncated>false", "<IsTruncated>true")),
         Odd::OtherEtagsListed => Some(page.replace("<ETag>\"", "<ETag>\"0").replace("<ETag>&quot;", "<ETag>&quot;0")),
         Odd::HalfAPage => Some(page[..to - 20].to_owned()),

@@ -23,6 +23,8 @@ pub fn add(trials: &mut Trials) {
     trials.test("s3::l5_a_listing_cut_anywhere_is_an_error", l5_a_listing_cut_anywhere_is_an_error);
     trials.test("s3::a_server_that_does_not_encode_is_understood", a_server_that_does_not_encode_is_understood);
     trials.test("s3::l5_a_key_longer_than_s3_has_is_left_out", l5_a_key_longer_than_s3_has_is_left_out);
+    trials
+        .test("s3::a_count_or_prefix_of_a_servers_own_is_understood", a_count_or_prefix_of_a_servers_own_is_understood);
     trials.test("s3::one_bad_key_does_not_hide_the_others", one_bad_key_does_not_hide_the_others);
     trials.test("s3::l74_a_body_that_is_not_whole_is_an_error", l74_a_body_that_is_not_whole_is_an_error);
     trials.test("s3::l76_silence_ends_a_request", l76_silence_ends_a_request);
@@ -135,6 +137,12 @@ async fn l5_what_is_no_whole_listing_is_an_error() {
             Of::Malformed,
         ),
         ("no ETag", answer("200 OK", XML, &listing(&WHOLE.replace("ETag", "Tag"))), Of::Malformed),
+        (
+            "fewer keys than it says",
+            answer("200 OK", XML, &listing(&format!("{WHOLE}<KeyCount>2</KeyCount>"))),
+            Of::Malformed,
+        ),
+        ("another prefix", answer("200 OK", XML, &listing(&format!("{WHOLE}<Prefix>a</Prefix>"))), Of::Malformed),
         ("no size", answer("200 OK", XML, &listing(&WHOLE.replace("Size", "Length"))), Of::Malformed),
         ("two ends told", answer("200 OK", XML, &listing(&twice("<IsTruncated>false</IsTruncated>"))), Of::Malformed),
         ("two names", answer("200 OK", XML, &listing(&twice("<Name>bucket</Name>"))), Of::Malformed),
@@ -197,6 +205,22 @@ async fn a_server_that_does_not_encode_is_understood() {
     let raw = WHOLE.replace("<EncodingType>url</EncodingType>", "");
     let double = Double::always(answer("200 OK", XML, &listing(&raw))).await;
     assert_eq!(list(&store(&double).await).await.expect("a listing"), ["a%2Bb+c"]);
+}
+
+/// Servers differ in what they count, and in whether they encode what was asked for.
+async fn a_count_or_prefix_of_a_servers_own_is_understood() {
+    let one_more = "<KeyCount>2</KeyCount><CommonPrefixes><Prefix>z/</Prefix></CommonPrefixes>";
+    for fine in ["<KeyCount>1</KeyCount><Prefix/>", "<KeyCount>0</KeyCount>", "<KeyCount>x</KeyCount>", one_more] {
+        let double = Double::always(answer("200 OK", XML, &listing(&format!("{WHOLE}{fine}")))).await;
+        assert_eq!(list(&store(&double).await).await.expect(fine), ["a+b c"]);
+    }
+    let empty = "<Name>bucket</Name><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>";
+    for prefix in ["img 1/+%/", "img+1%2F%2B%25%2F", "img%201/%2B%25/"] {
+        let page = listing(&format!("{empty}<Prefix>{prefix}</Prefix>"));
+        let double = Double::always(answer("200 OK", XML, &page)).await;
+        let request = ListRequest { prefix: "img 1/+%/".to_owned(), one_level: true };
+        assert!(store(&double).await.list_page(&request, None).await.expect(prefix).objects.is_empty());
+    }
 }
 
 async fn one_bad_key_does_not_hide_the_others() {

@@ -22,7 +22,7 @@ use crate::project::strict_json::BodyRules;
 use crate::project::validate::{TaskLimits, blob_task, check_task, task_from_object};
 use crate::settings::{BlobUrl, SourceSettings, StoreSettings};
 use crate::store::listing::{self, ListingError, Marks, Order};
-use crate::store::{Listed, Objects, Store, StoreErrorKind, local};
+use crate::store::{Listed, Objects, Store, StoreError, StoreErrorKind, local};
 use crate::sync::action::Form;
 use crate::sync::flow::{Came, Flow};
 use crate::sync::holds::{ChangeLimit, VanishLimit};
@@ -351,8 +351,19 @@ fn found(reading: &Reading<'_>, difference: &Difference, content: Content) -> Re
 async fn read_task(side: &SourceSide, config: &Arc<LabelConfig>, listed: &Listed) -> Result<Content, CycleError> {
     let limits = TaskLimits::default();
     let bad = |reason: &str, detail: String, etag| Content::Bad { reason: reason.to_owned(), detail, etag };
+    let other_size = |said: String| {
+        let detail = format!("{said}, {} bytes are listed", listed.size_bytes);
+        StoreError::new(StoreErrorKind::Malformed, "read", side.store.url(&listed.key), detail)
+    };
     let object = match side.store.get(&listed.key, limits.body_bytes as u64).await {
+        // What is said of the object as it is listed is not true: that is no fault of the object's.
+        Ok(object) if object.etag == listed.etag && (object.bytes.len() as u64) < listed.size_bytes => {
+            return Err(other_size(format!("{} bytes came", object.bytes.len())).into());
+        }
         Ok(object) => object,
+        Err(error) if error.kind == StoreErrorKind::TooLarge && listed.size_bytes <= limits.body_bytes as u64 => {
+            return Err(other_size(error.detail).into());
+        }
         Err(error) if matches!(error.kind, StoreErrorKind::TooLarge | StoreErrorKind::UnsupportedKey) => {
             return Ok(bad(error.kind.code(), error.to_string(), listed.etag.clone()));
         }

@@ -68,6 +68,12 @@ pub(super) fn read(asked: &Asked, bucket: &str, request: &ListRequest, body: &[u
     if raw.name.and_then(|name| unescape(name, &mut scratch).ok()) != Some(bucket) {
         return Err(wrong("the listing names another bucket"));
     }
+    if raw.prefix.is_some_and(|raw_prefix| !raw.is(raw_prefix, &request.prefix, &mut scratch)) {
+        return Err(wrong("the listing is one of another prefix"));
+    }
+    if raw.is_short() {
+        return Err(wrong("the listing holds fewer keys than it says"));
+    }
     let is_truncated = match raw.is_truncated {
         Some("true") => true,
         Some("false") => false,
@@ -137,6 +143,10 @@ fn quoted(raw: &str, scratch: &mut String, etag: &mut String) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Raw<'a> {
     name: Option<&'a str>,
+    prefix: Option<&'a str>,
+    key_count: Option<&'a str>,
+    /// Names below which there is more.
+    common_prefixes: u64,
     is_truncated: Option<&'a str>,
     next: Option<&'a str>,
     encoding: Option<&'a str>,
@@ -156,6 +166,18 @@ impl<'a> Raw<'a> {
     fn texts_bytes(&self) -> usize {
         let length = |text: Option<&str>| text.map_or(0, str::len);
         self.objects.iter().map(|object| length(object.key) + length(object.etag) + 2).sum()
+    }
+
+    /// Whether it says that it has more than it has. What a server does not count, or counts otherwise, says nothing.
+    fn is_short(&self) -> bool {
+        let said = self.key_count.and_then(|count| count.trim_ascii().parse::<u64>().ok());
+        said.is_some_and(|said| said > self.objects.len() as u64 + self.common_prefixes)
+    }
+
+    /// Whether `raw` stands for `text`. Some servers encode keys, and what was asked for not.
+    fn is(&self, raw: &str, text: &str, scratch: &mut String) -> bool {
+        let Ok(raw) = unescape(raw, scratch) else { return false };
+        raw == text || decode(raw, self.encoding == Some("url")).is_some_and(|decoded| decoded == text)
     }
 
     fn read(body: &'a [u8]) -> Result<Self, NoXml> {
@@ -182,6 +204,12 @@ impl<'a> Raw<'a> {
                     raw.objects.push(object);
                 }
                 "Name" => once(&mut raw.name, &mut xml)?,
+                "Prefix" => once(&mut raw.prefix, &mut xml)?,
+                "KeyCount" => once(&mut raw.key_count, &mut xml)?,
+                "CommonPrefixes" => {
+                    raw.common_prefixes += 1;
+                    xml.skip()?;
+                }
                 "IsTruncated" => once(&mut raw.is_truncated, &mut xml)?,
                 "NextContinuationToken" => once(&mut raw.next, &mut xml)?,
                 "EncodingType" => once(&mut raw.encoding, &mut xml)?,
