@@ -4,13 +4,10 @@
 //! tasks"; memory does not grow with the file.
 //! Not here: opening, replacing and durability (`files`); what an entry means (`sync::near`).
 
-use std::fmt;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use crate::names::{Sha256, TaskId, printable};
+pub use super::entries::scan;
+use crate::names::{Sha256, TaskId};
 use crate::project::strict_json::{self, Duplicates, JsonLimits, MAX_OWN_DEPTH};
 use crate::sync::canon;
 
@@ -48,20 +45,6 @@ pub trait Edits {
     /// Whether every entry of the file stays as it is, and none of what is added stands there: it need not be read then.
     fn only_adds(&self) -> bool {
         false
-    }
-}
-
-/// Walks the entries in file order. An error of `each` ends the walk.
-pub fn scan(file: impl Read, each: &mut dyn FnMut(TaskId, &str) -> io::Result<()>) -> Result<(), TasksFileError> {
-    let mut reader = serde_json::Deserializer::from_reader(BufReader::with_capacity(128 * 1024, file));
-    let mut failure = None;
-    let walked = Entries { each, failure: &mut failure }.deserialize(&mut reader).and_then(|()| reader.end());
-    match (failure, walked) {
-        (Some(error), _) => Err(TasksFileError::Io(error)),
-        (None, Ok(())) => Ok(()),
-        (None, Err(error)) if error.is_eof() => Err(TasksFileError::Torn),
-        (None, Err(error)) if error.is_io() => Err(TasksFileError::Io(error.into())),
-        (None, Err(error)) => Err(TasksFileError::Invalid(printable(&error.to_string()).into_owned())),
     }
 }
 
@@ -116,43 +99,6 @@ pub fn facts(text: &str) -> EntryFacts {
     EntryFacts { data_hash: canon::hash(data), url: url.map(str::to_owned) }
 }
 
-struct Entries<'a> {
-    each: &'a mut dyn FnMut(TaskId, &str) -> io::Result<()>,
-    failure: &'a mut Option<io::Error>,
-}
-
-impl<'de> DeserializeSeed<'de> for Entries<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Entries<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a map of task ids to tasks")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<String>()? {
-            let Some(id) = TaskId::parse(&name) else {
-                return Err(A::Error::custom(format_args!("`{}` is no task id", printable(&name))));
-            };
-            let text: Box<RawValue> = map.next_value()?;
-            if !text.get().starts_with('{') {
-                return Err(A::Error::custom(format_args!("task {id} is no object")));
-            }
-            if let Err(error) = (self.each)(id, text.get()) {
-                *self.failure = Some(error);
-                return Err(A::Error::custom("stopped"));
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +110,55 @@ mod tests {
             Ok(())
         })?;
         Ok(seen)
+    }
+
+    /// Gives at most so many bytes at once, as a file may.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let most = into.len().min(self.1);
+            self.0.read(&mut into[..most])
+        }
+    }
+
+    #[test]
+    fn l16_entries_come_whole_wherever_the_window_ends() {
+        let large = format!(r#"{{"text": "{}\"{}"}}"#, "é".repeat(100_000), "x".repeat(400_000));
+        let body = |id: u64| if id == 1_999 { large.clone() } else { format!(r#"{{"n": [{id}, "\u0041"]}}"#) };
+        let entries: Vec<String> = (0..30_000).map(|id| format!("\"{id}\" :{}", body(id))).collect();
+        let entries = entries.join(" ,\n");
+        for shift in 0..16 {
+            let text = format!("{{{}{entries}\n}} \n", " ".repeat(shift));
+            let mut seen = 0;
+            scan(Slow(text.as_bytes(), 100_003), &mut |id, text| {
+                assert_eq!((id.get(), text), (seen, body(seen).as_str()));
+                seen += 1;
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(seen, 30_000);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let wrong = [
+            ("[]", "no map at line 1 column 1"),
+            ("{\n \"0\": {},\n \"1\": [2]}", "task 1 is no object at line 3 column 6"),
+            (r#"{"0": {},}"#, "expected `\"` at line 1 column 10"),
+            (r#"{"0": {} "1": {}}"#, "expected `,` or `}` at line 1 column 10"),
+            (r#"{"0" {}}"#, "expected `:` at line 1 column 6"),
+            (r#"{"x": {}}"#, "`x` is no task id at line 1 column 2"),
+            (r#"{"0": {"a" 1}}"#, "expected `:` at line 1 column 6"),
+            ("{} {}", "something stands behind the map at line 1 column 4"),
+        ];
+        for (text, expected) in wrong {
+            let Err(TasksFileError::Invalid(said)) = read(text) else { panic!("{text} was read") };
+            assert!(said.contains(expected), "{text}: {said}");
+        }
+        let binary = b"{\"0\": {\"a\": \"\xff\"}}";
+        assert!(matches!(scan(&binary[..], &mut |_, _| Ok(())), Err(TasksFileError::Invalid(_))));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod displaced;
 mod edits;
+mod entries;
 pub mod file;
 pub mod road;
 mod seen;
