@@ -81,6 +81,7 @@ fn main() -> ExitCode {
             size::l51_a_large_bucket_needs_no_more_memory_and_the_status_answers,
             service::l81_ready_comes_although_the_bucket_is_down,
             label_studio::c10_a_label_config_that_is_missing_or_wrong_adds_nothing,
+            label_studio::c10_what_another_label_config_refused_is_tried_again,
             label_studio::c02_a_torn_tasks_json_is_never_overwritten,
             label_studio::c02_an_unusable_tasks_json_is_not_spun_on,
             label_studio::c02_a_torn_source_json_holds_adding,

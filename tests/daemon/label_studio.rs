@@ -170,6 +170,35 @@ pub fn c10_a_label_config_that_is_missing_or_wrong_adds_nothing() {
     rig.until_status("ok", |status| status["state"] == "ok");
 }
 
+/// Also where the label config is mended while labelsync is down; one that is the same is no reason to try again.
+pub fn c10_what_another_label_config_refused_is_tried_again() {
+    let mut rig = Rig::local(".*");
+    let settings = rig.local_project("cats", ".*");
+    let json = "poll_interval = \"1s\"\nuse_blob_urls = false\n[";
+    rig.settings(&settings.replace("poll_interval = \"1s\"\n[", json));
+    let both = "<View><Image name=\"image\" value=\"$image\"/><Text name=\"text\" value=\"$text\"/></View>";
+    write(&rig.path("cats/config.xml"), both);
+    rig.put("both.json", "{\"image\": \"http://x/a.png\", \"text\": \"a\"}");
+    rig.put("one.json", "{\"image\": \"http://x/b.png\"}");
+    let refused = |status: &serde_json::Value| status["quarantined"] == 1;
+    rig.start();
+    rig.until_tasks(1);
+    rig.until_status("one in quarantine", refused);
+    for restart in 1..=2 {
+        rig.stop();
+        rig.start();
+        assert_eq!(rig.sync(), 0);
+        assert!(refused(&rig.status()), "after restart {restart}");
+    }
+    let told = rig.log().lines().filter(|line| line.contains("one.json")).count();
+    assert_eq!(told, 1, "{}", rig.log());
+    rig.stop();
+    write(&rig.path("cats/config.xml"), IMAGE_CONFIG);
+    rig.start();
+    rig.until_tasks(2);
+    rig.until_status("ok", |status| status["quarantined"] == 0);
+}
+
 pub fn c02_a_torn_tasks_json_is_never_overwritten() {
     let mut rig = Rig::local(".*");
     rig.put("a.png", "a picture");

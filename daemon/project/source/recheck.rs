@@ -1,7 +1,7 @@
 //! What stands in `tasks.json` against a label config that has changed (contract C10).
 //!
 //! Promise: tasks that Label Studio cannot show with the label config of now are said with their ids, imports too; what
-//! was quarantined under another one is tried again.
+//! was quarantined under another one is tried again, also where it changed while labelsync was down.
 //! Not here: objects that are to become tasks (`source::look`).
 
 use crate::control::api::Reason;
@@ -16,6 +16,9 @@ use crate::project::validate::check_task;
 
 /// The code of the warning.
 const DO_NOT_FIT: &str = "tasks_do_not_fit";
+
+/// The ledger's note of the label config that all tasks fitted: a start does not read them all again.
+const FITTED: &str = "label_config_fitted";
 
 /// Ids that are named; the rest is counted.
 const NAMED_MAX: usize = 10;
@@ -35,6 +38,9 @@ impl Recheck {
     /// is another one now: tasks that are corrected or deleted end the warning. Blocks.
     pub fn look(&mut self, shared: &Shared, config: &LabelConfig, print: Fingerprint) -> Result<(), CycleError> {
         let tasks = shared.near.tasks_print()?;
+        if self.checked.is_none() {
+            self.checked = shared.ledger.meta(FITTED)?.and_then(|print| print.parse().ok());
+        }
         if self.checked == Some(print) && (self.misfits_in.is_none() || self.misfits_in == tasks) {
             return Ok(());
         }
@@ -65,6 +71,8 @@ impl Recheck {
             shared.ledger.retry(&[])?;
         }
         self.misfits_in = tasks.filter(|_| first.is_some());
+        let fitted = if first.is_none() { print.to_string() } else { String::new() };
+        shared.ledger.set_meta(FITTED, &fitted)?;
         let Some(first) = first else {
             shared.board.unwarn(shared.now(), DO_NOT_FIT);
             self.said.clear();
