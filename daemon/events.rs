@@ -153,9 +153,11 @@ impl EventLog {
         if recent.events.len() == RECENT_MAX {
             recent.events.pop_front();
         }
-        recent.events.push_back(event.clone());
-        // Nobody follows: that is no error.
-        let _followers = self.live.send(event);
+        if self.live.receiver_count() > 0 {
+            // Whoever followed may have gone since: that is no error.
+            let _followers = self.live.send(event.clone());
+        }
+        recent.events.push_back(event);
     }
 
     /// The recent events and those to come.

@@ -3,6 +3,7 @@
 //! Promise: no label without bound: projects, operations, stable codes; never a key, an id or a URL.
 //! Not here: what is read from the status (`supervisor::metrics`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -16,7 +17,7 @@ use prometheus_client::registry::Registry;
 use rustix::io::Errno;
 
 /// Names and values.
-pub type Labels = Vec<(&'static str, String)>;
+pub type Labels = Vec<(&'static str, Cow<'static, str>)>;
 
 type Counts = Family<Labels, Counter>;
 type Times = Family<Labels, Histogram, fn() -> Histogram>;
@@ -124,7 +125,12 @@ impl Default for StoreMeters {
 }
 
 fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
-    pairs.map(|(name, value)| (name, value.to_owned())).to_vec()
+    pairs.map(|(name, value)| (name, Cow::Owned(value.to_owned()))).to_vec()
+}
+
+/// The same of what is known beforehand, which every request counts.
+fn known<const N: usize>(pairs: [(&'static str, &'static str); N]) -> Labels {
+    pairs.map(|(name, value)| (name, Cow::Borrowed(value))).to_vec()
 }
 
 impl Meters {
@@ -163,17 +169,17 @@ impl Meters {
     }
 
     /// A request to a store of this kind ended: `ok`, or the code of its error.
-    pub fn request(&self, store: &str, operation: &str, status: &str, took: Duration) {
+    pub fn request(&self, store: &str, operation: &'static str, status: &'static str, took: Duration) {
         let Some(meters) = self.stores.get(store) else { return };
-        meters.seconds.get_or_create(&labels([("operation", operation)])).observe(took.as_secs_f64());
-        meters.requests.get_or_create(&labels([("operation", operation), ("status", status)])).inc();
+        meters.seconds.get_or_create(&known([("operation", operation)])).observe(took.as_secs_f64());
+        meters.requests.get_or_create(&known([("operation", operation), ("status", status)])).inc();
     }
 
     /// Bodies of objects that went over the line to or from a store of this kind.
     pub fn bytes(&self, store: &str, flow: Flow, count: u64) {
         let Some(meters) = self.stores.get(store) else { return };
         let direction = if flow == Flow::Read { "read" } else { "written" };
-        meters.bytes.get_or_create(&labels([("direction", direction)])).inc_by(count);
+        meters.bytes.get_or_create(&known([("direction", direction)])).inc_by(count);
     }
 
     /// How far this machine's clock was ahead of a server's when it last answered; behind it: less than zero.
@@ -202,8 +208,8 @@ impl Meters {
     }
 
     /// An event was told.
-    pub fn event(&self, level: &str) {
-        self.events.get_or_create(&labels([("level", level)])).inc();
+    pub fn event(&self, level: &'static str) {
+        self.events.get_or_create(&known([("level", level)])).inc();
     }
 
     /// The settings files were read again.

@@ -34,11 +34,14 @@ impl Connecting {
     }
 
     async fn store(&self) -> Result<&dyn Store, StoreError> {
-        let connect = || async {
-            Ok::<Arc<dyn Store>, StoreError>(match &self.settings {
-                StoreSettings::S3(s3) => Arc::new(S3Store::connect(s3).await?),
-                StoreSettings::Gcs(gcs) => Arc::new(GcsStore::connect(gcs).await?),
-                StoreSettings::Local { path } => Arc::new(LocalStore::open(path)?),
+        // Boxed: it happens once, and every request would carry its 10 KiB of state.
+        let connect = || {
+            Box::pin(async {
+                Ok::<Arc<dyn Store>, StoreError>(match &self.settings {
+                    StoreSettings::S3(s3) => Arc::new(S3Store::connect(s3).await?),
+                    StoreSettings::Gcs(gcs) => Arc::new(GcsStore::connect(gcs).await?),
+                    StoreSettings::Local { path } => Arc::new(LocalStore::open(path)?),
+                })
             })
         };
         self.reached.get_or_try_init(connect).await.map(|store| &**store)

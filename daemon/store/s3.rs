@@ -149,7 +149,8 @@ impl S3Store {
         if let Some(answer) = self.ask_directly(session, key).await? {
             return Ok(answer);
         }
-        let answer = self.ask(session, key).await.map_err(|error| explain(&self.asked("read", key), &error))?;
+        let answer = Box::pin(self.ask(session, key)).await;
+        let answer = answer.map_err(|error| explain(&self.asked("read", key), &error))?;
         let etag = page::version(answer.e_tag());
         // The SDK checks the body as it is read.
         Ok(Answer { length: announced(&answer), etag, body: answer.body, check: Check::default() })
@@ -323,7 +324,10 @@ impl Cloud for S3Store {
                 let sent = way.put(&put).await.map_err(|error| explain(&asked, &error));
                 sent.map(|answer| page::version(answer.headers().get("etag")))
             }
-            None => self.put_by_sdk(session, key, bytes, precondition).await.map_err(|error| explain(&asked, &error)),
+            // Boxed: rare, and large.
+            None => Box::pin(self.put_by_sdk(session, key, bytes, precondition))
+                .await
+                .map_err(|error| explain(&asked, &error)),
         };
         match sent {
             Ok(Some(etag)) => Ok(etag),

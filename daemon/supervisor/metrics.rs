@@ -55,7 +55,7 @@ pub(super) fn text(status: &Status, meters: &Meters, now: UnixMillis) -> String 
     let mut registry = Registry::with_prefix("labelsyncd");
     let build = Family::<Labels, Value>::default();
     let revision = option_env!("LABELSYNC_REVISION").unwrap_or("unknown").to_owned();
-    build.get_or_create(&vec![("version", status.version.clone()), ("revision", revision)]).set(1.0);
+    build.get_or_create(&vec![("version", status.version.clone().into()), ("revision", revision.into())]).set(1.0);
     registry.register("build_info", "The version that runs", build);
     let started = Value::default();
     started.set(status.started_at.0 as f64 / 1000.0);
@@ -79,7 +79,7 @@ pub(super) fn text(status: &Status, meters: &Meters, now: UnixMillis) -> String 
     let skipped = Family::<Labels, Value>::default();
     for project in &status.projects {
         let Some(source) = &project.source else { continue };
-        let with = |name, value: &str| [of(project), vec![(name, value.to_owned())]].concat();
+        let with = |name, value: &str| [of(project), vec![(name, value.to_owned().into())]].concat();
         objects.get_or_create(&with("state", "listed")).set(source.listed as f64);
         objects.get_or_create(&with("state", "selected")).set(source.selected as f64);
         let left_out: u64 = source.skipped.values().sum();
@@ -117,7 +117,7 @@ fn held(status: &Status) -> Family<Labels, Value> {
         let reasons = HELD.into_iter().chain(project.holds.iter().map(|hold| hold.code.as_str()));
         for reason in reasons {
             let stands = project.holds.iter().any(|hold| hold.code == reason);
-            let labels = [of(project), vec![("reason", reason.to_owned())]].concat();
+            let labels = [of(project), vec![("reason", reason.to_owned().into())]].concat();
             held.get_or_create(&labels).set(if stands { 1.0 } else { 0.0 });
         }
     }
@@ -125,7 +125,7 @@ fn held(status: &Status) -> Family<Labels, Value> {
 }
 
 fn of(project: &ProjectStatus) -> Labels {
-    vec![("project", project.name.clone())]
+    vec![("project", project.name.clone().into())]
 }
 
 fn seconds(at: Option<UnixMillis>) -> Option<f64> {

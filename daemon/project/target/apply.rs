@@ -248,12 +248,23 @@ fn dispute_code(recorded: &Recorded) -> String {
     }
 }
 
+/// What an effect needs.
+#[derive(Debug)]
+pub struct Means {
+    /// The project.
+    pub shared: Shared,
+    /// The target, with the settings in force for this cycle.
+    pub side: TargetSide,
+    /// The store refuses a write whose precondition does not hold.
+    pub preconditions: bool,
+}
+
 /// Does it. Each may be repeated: the next observation finds what this one left.
-pub async fn effect(road: &TargetRoad, side: &TargetSide, o: Observed, action: CompletionAction) -> Outcome {
+pub async fn effect(means: &Means, o: Observed, action: CompletionAction) -> Outcome {
     let id = o.id;
-    match try_effect(road, side, o, &action).await {
+    match try_effect(means, o, &action).await {
         Ok(Some(receipt)) => {
-            let happened = happened(&receipt, &action, side);
+            let happened = happened(&receipt, &action, &means.side);
             Outcome::Done(Box::new(receipt), happened)
         }
         Ok(None) => Outcome::LookAgain(id),
@@ -262,15 +273,15 @@ pub async fn effect(road: &TargetRoad, side: &TargetSide, o: Observed, action: C
 }
 
 async fn try_effect(
-    road: &TargetRoad,
-    side: &TargetSide,
+    means: &Means,
     o: Observed,
     action: &CompletionAction,
 ) -> Result<Option<CompletionWrite>, CycleError> {
-    keep_the_loser(road, side, &o).await?;
+    let Means { shared, side, .. } = means;
+    keep_the_loser(shared, side, &o).await?;
     match action {
-        CompletionAction::Push { expected } => push(road, side, &o, expected.as_ref()).await,
-        CompletionAction::BringIn => bring_in(road, &o).await,
+        CompletionAction::Push { expected } => push(means, &o, expected.as_ref()).await,
+        CompletionAction::BringIn => bring_in(shared, &o).await,
         CompletionAction::DeleteObject { etag } => match side.store.delete(&side.key(o.id), etag).await {
             Ok(()) => Ok(Some(buried(&o, None))),
             Err(error) if error.kind == StoreErrorKind::PreconditionFailed => Ok(None),
@@ -284,7 +295,7 @@ async fn try_effect(
         CompletionAction::Missing => {
             let detail = format!(
                 "it is gone from the target; `lsctl resolve {} {} --keep local` pushes it again",
-                road.shared.name, o.id
+                shared.name, o.id
             );
             Ok(Some(restated(&o, RecordedState::Missing, String::new(), detail)))
         }
@@ -296,15 +307,11 @@ async fn try_effect(
     }
 }
 
-async fn push(
-    road: &TargetRoad,
-    side: &TargetSide,
-    o: &Observed,
-    expected: Option<&ETag>,
-) -> Result<Option<CompletionWrite>, CycleError> {
+async fn push(means: &Means, o: &Observed, expected: Option<&ETag>) -> Result<Option<CompletionWrite>, CycleError> {
+    let side = &means.side;
     let key = side.key(o.id);
     let Some(bytes) = o.local_bytes.clone() else { return Ok(None) };
-    if !road.preconditions {
+    if !means.preconditions {
         // The store would not refuse: what is there is looked up, as close to the write as can be.
         let there = side.store.head(&key).await?.map(|listed| listed.etag);
         if there.as_ref() != expected {
@@ -322,17 +329,17 @@ async fn push(
     Ok(Some(in_step(o.id, sha_and_data(o), Some(etag), o.print)))
 }
 
-async fn bring_in(road: &TargetRoad, o: &Observed) -> Result<Option<CompletionWrite>, CycleError> {
+async fn bring_in(shared: &Shared, o: &Observed) -> Result<Option<CompletionWrite>, CycleError> {
     let (Some(bytes), Remote::Object { etag, sha, meaning: Some(meaning) }) = (o.remote_bytes.clone(), &o.remote)
     else {
         return Ok(None);
     };
-    let (near, id, expected) = (road.shared.near.clone(), o.id, o.print);
+    let (near, id, expected) = (shared.near.clone(), o.id, o.print);
     let brought = blocking(move || Ok(near.bring_in(id, &bytes, expected.as_ref())?)).await?;
     let BroughtIn::Done(print, displaced) = brought else { return Ok(None) };
     if let Some(displaced) = displaced {
         // Label Studio may have had the old file open: what it wrote into it counts.
-        tokio::time::sleep(road.shared.pace.displaced).await;
+        tokio::time::sleep(shared.pace.displaced).await;
         let kept = blocking(move || {
             if displaced.is_unchanged().map_err(NearError::from)? {
                 displaced.discard().map_err(NearError::from)?;
@@ -350,7 +357,7 @@ async fn bring_in(road: &TargetRoad, o: &Observed) -> Result<Option<CompletionWr
 }
 
 /// What a person's decision overrules is kept in the state directory first.
-async fn keep_the_loser(road: &TargetRoad, side: &TargetSide, o: &Observed) -> Result<(), CycleError> {
+async fn keep_the_loser(shared: &Shared, side: &TargetSide, o: &Observed) -> Result<(), CycleError> {
     let Some(resolution) = o.row.as_ref().and_then(|row| row.recorded.resolution) else { return Ok(()) };
     let (loser, side_name) = match resolution {
         Resolution::Local => {
@@ -364,13 +371,13 @@ async fn keep_the_loser(road: &TargetRoad, side: &TargetSide, o: &Observed) -> R
             (object, "remote")
         }
         Resolution::Remote => {
-            let (near, id) = (road.shared.near.clone(), o.id);
+            let (near, id) = (shared.near.clone(), o.id);
             let limit = TaskLimits::of_completions().body_bytes as u64;
             (blocking(move || Ok(near.completion(id, limit)?)).await?.map(|c| Bytes::from(c.bytes)), "local")
         }
     };
     let Some(loser) = loser else { return Ok(()) };
-    let (work_dir, what, now) = (road.shared.work_dir.clone(), format!("{}-{side_name}", o.id), road.shared.now());
+    let (work_dir, what, now) = (shared.work_dir.clone(), format!("{}-{side_name}", o.id), shared.now());
     blocking(move || Ok(losers::keep(&work_dir, &what, &loser, now).map(drop)?)).await
 }
 

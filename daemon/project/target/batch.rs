@@ -3,9 +3,11 @@
 //! Promise: two commits a batch; one completion that fails holds up no other.
 //! Not here: which are wanted (`target::look`), one completion's effects (`target::apply`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
+use tokio::task::JoinSet;
 
 use crate::control::api::{Progress, Reason};
 use crate::events::{Happened, Level};
@@ -15,7 +17,7 @@ use crate::project::error::{CycleError, blocking};
 use crate::project::ledger::CompletionWrite;
 use crate::project::losers;
 use crate::project::portions::portions;
-use crate::project::target::apply::{self, FileRead, Observed, Outcome, Seen};
+use crate::project::target::apply::{self, FileRead, Means, Observed, Outcome, Seen};
 use crate::project::target::look::Wanted;
 use crate::project::target::road::{TargetRoad, TargetSide, UNSETTLED};
 use crate::store::StoreErrorKind;
@@ -26,6 +28,9 @@ const BATCH: usize = 512;
 
 /// Completions looked into, or pushed, at once.
 const AT_ONCE: usize = 64;
+
+/// Tasks that share the effects of a batch: polled by one, all of them would wait for one core.
+const LANES: usize = 4;
 
 /// Files read and checked by one thread one after the other: handing over each by itself costs more than reading it.
 const FILES_A_THREAD: usize = 32;
@@ -84,15 +89,7 @@ impl TargetRoad {
         let notes: Vec<CompletionWrite> = plan.iter().filter_map(|(o, action)| apply::note(o, action)).collect();
         self.record(notes).await?;
         let overrules = plan.iter().any(|(observed, _)| observed.overrules());
-        let road: &Self = self;
-        let outcomes: Vec<Outcome> = futures::stream::iter(plan)
-            .map(|(observed, action)| async move {
-                let begun = Instant::now();
-                apply::effect(road, side, observed, action).await.took(begun.elapsed())
-            })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
+        let outcomes = self.effects(side, plan).await;
         self.receipt(outcomes, &mut worked).await?;
         let later = Instant::now() + self.shared.pace.retry_max;
         self.restless.extend(worked.failed.drain(..).map(|id| (id, later)));
@@ -149,6 +146,25 @@ impl TargetRoad {
             .try_collect()
             .await?;
         Ok(read.into_iter().flatten().collect())
+    }
+
+    /// Does what is planned. Where the cycle is given up, so is this.
+    async fn effects(&self, side: &TargetSide, plan: Plan) -> Vec<Outcome> {
+        let (shared, side, preconditions) = (self.shared.clone(), side.clone(), self.preconditions);
+        let means = Arc::new(Means { shared, side, preconditions });
+        let mut lanes: [Plan; LANES] = Default::default();
+        for (lane, planned) in (0..LANES).cycle().zip(plan) {
+            lanes[lane].push(planned);
+        }
+        let mut working = JoinSet::new();
+        for lane in lanes.into_iter().filter(|lane| !lane.is_empty()) {
+            let means = means.clone();
+            working.spawn(async move {
+                let effects = futures::stream::iter(lane).map(|(observed, action)| timed(&means, observed, action));
+                effects.buffer_unordered(AT_ONCE / LANES).collect::<Vec<_>>().await
+            });
+        }
+        working.join_all().await.into_iter().flatten().collect()
     }
 
     async fn receipt(&mut self, outcomes: Vec<Outcome>, worked: &mut Worked) -> Result<(), CycleError> {
@@ -215,6 +231,11 @@ impl TargetRoad {
         let (ledger, now) = (self.shared.ledger.clone(), self.shared.now());
         blocking(move || Ok(ledger.record_completions(&writes, now)?)).await
     }
+}
+
+async fn timed(means: &Means, observed: Observed, action: CompletionAction) -> Outcome {
+    let begun = Instant::now();
+    apply::effect(means, observed, action).await.took(begun.elapsed())
 }
 
 /// What is going to be done.
