@@ -1,6 +1,6 @@
 //! Completions in the ledger: what was last in step, and what is in dispute.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{self, damaged};
 use super::{Ledger, LedgerError, Reader, set_meta};
@@ -59,6 +59,11 @@ const COLUMNS: &str =
     "name, state, sha, etag, data_hash, print, disputed_sha, disputed_etag, resolution, begun, reason";
 
 impl Ledger {
+    /// The first rows, as [`Reader::completion_rows`] gives them: where these are all, no connection is opened for them.
+    pub fn first_completion_rows(&self, limit: usize) -> Result<Vec<CompletionRow>, LedgerError> {
+        self.read(|connection| completion_rows(connection, "", limit))
+    }
+
     /// One row.
     pub fn completion(&self, id: TaskId) -> Result<Option<CompletionRow>, LedgerError> {
         self.read(|connection| {
@@ -221,14 +226,14 @@ impl Ledger {
 impl Reader {
     /// Every row in the order of its decimal name (`10` before `2`), as the target lists.
     pub fn completion_rows(&self, after: &str, limit: usize) -> Result<Vec<CompletionRow>, LedgerError> {
-        self.read(|connection| {
-            let sql = format!("SELECT {COLUMNS} FROM completions WHERE name > ?1 ORDER BY name LIMIT ?2");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let rows = statement.query_map((after, limit), completion)?;
-            rows.collect()
-        })
+        self.read(|connection| completion_rows(connection, after, limit))
     }
+}
+
+fn completion_rows(connection: &Connection, after: &str, limit: usize) -> rusqlite::Result<Vec<CompletionRow>> {
+    let sql = format!("SELECT {COLUMNS} FROM completions WHERE name > ?1 ORDER BY name LIMIT ?2");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    connection.prepare_cached(&sql)?.query_map((after, limit), completion)?.collect()
 }
 
 fn name(row: &Row, index: usize) -> rusqlite::Result<TaskId> {

@@ -330,11 +330,7 @@ impl Ledger {
 
     /// A named value of the project.
     pub fn meta(&self, name: &str) -> Result<Option<String>, LedgerError> {
-        let connection = self.lock();
-        connection
-            .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
-            .optional()
-            .map_err(|e| self.failed(e))
+        self.read(|connection| meta(connection, name))
     }
 
     /// Sets a named value of the project.
@@ -436,6 +432,11 @@ fn failed(path: &Path, source: rusqlite::Error) -> LedgerError {
         Some(rusqlite::ErrorCode::ConstraintViolation) => LedgerError::Broken { path, rule: source.to_string() },
         _ => LedgerError::Sqlite { path, source },
     }
+}
+
+fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    statement.query_row([name], |row| row.get(0)).optional()
 }
 
 fn set_meta(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {

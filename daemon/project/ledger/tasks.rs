@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rows::{self, Moved, NearChange, PendingTask, StoredTask, facts, form_text, sql_id, unknown_data};
-use super::{Ledger, LedgerError, set_meta};
+use super::{Ledger, LedgerError, meta, set_meta};
 use crate::names::{ETag, Key, Sha256, TaskId};
 use crate::sync::action::{HideReason, NearAction, TaskAction};
 use crate::sync::completions::TaskFacts;
@@ -274,8 +274,7 @@ impl Ledger {
     }
 
     pub(super) fn count(&self, sql: &str) -> Result<u64, LedgerError> {
-        let connection = self.lock();
-        let count: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(|e| self.failed(e))?;
+        let count: i64 = self.read(|connection| connection.prepare_cached(sql)?.query_row([], |row| row.get(0)))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
@@ -290,10 +289,9 @@ impl Ledger {
 
 fn highest(connection: &Connection) -> rusqlite::Result<Option<TaskId>> {
     let last = TaskId::GIVEN_MAX.cast_signed();
-    let given: Option<i64> =
-        connection.query_row("SELECT max(id) FROM tasks WHERE id <= ?1", [last], |row| row.get(0))?;
-    let noted: Option<String> =
-        connection.query_row("SELECT value FROM meta WHERE name = 'highest_id'", [], |row| row.get(0)).optional()?;
+    let mut given = connection.prepare_cached("SELECT max(id) FROM tasks WHERE id <= ?1")?;
+    let given: Option<i64> = given.query_row([last], |row| row.get(0))?;
+    let noted = meta(connection, "highest_id")?;
     let given = given.and_then(|id| u64::try_from(id).ok()).and_then(TaskId::new);
     Ok(given.max(noted.as_deref().and_then(TaskId::parse).filter(|id| id.is_given())))
 }

@@ -114,13 +114,12 @@ impl SourceRoad {
     /// Once around. What Label Studio did to `tasks.json` is mended also while the bucket cannot be reached.
     /// `far`: also look at the bucket.
     pub async fn cycle(&mut self, side: Option<&SourceSide>, far: bool) -> Result<(), CycleError> {
-        self.tasks(TasksRoad::look).await?;
-        let seen = match side {
-            Some(side) if far => self.far(side).await,
-            _ => Ok(()),
+        let Some(side) = side.filter(|_| far) else {
+            return self.end(|tasks| tasks.look().and_then(|()| tasks.write())).await;
         };
-        self.tasks(TasksRoad::write).await?;
-        self.count().await?;
+        self.tasks(TasksRoad::look).await?;
+        let seen = self.far(side).await;
+        self.end(TasksRoad::write).await?;
         seen
     }
 
@@ -401,10 +400,12 @@ impl SourceRoad {
         });
     }
 
-    /// Counting takes as long as there are tasks: where nothing was written, the counts are as they were.
-    async fn count(&mut self) -> Result<(), CycleError> {
-        let (shared, counted) = (self.shared.clone(), self.counted);
+    /// The last step of a cycle, and what there is after it. Counting takes as long as there are tasks: where nothing was
+    /// written, the counts are as they were.
+    async fn end(&mut self, step: fn(&mut TasksRoad) -> Result<(), CycleError>) -> Result<(), CycleError> {
+        let (shared, counted, tasks) = (self.shared.clone(), self.counted, self.tasks.clone());
         let count = move || {
+            step(&mut tasks.lock().unwrap_or_else(PoisonError::into_inner))?;
             let writes = shared.ledger.writes();
             if counted == Some(writes) {
                 return Ok(None);

@@ -80,13 +80,28 @@ pub enum Scope {
     },
 }
 
-/// Walks what `scope` names. Blocks.
+/// Two that push would write over each other. Blocks.
+pub fn refuse_own_target(shared: &Shared) -> Result<(), CycleError> {
+    if !shared.near.own_storages()?.target {
+        return Ok(());
+    }
+    Err(CycleError::Blocked {
+        code: "label_studio_owns_target",
+        message: "config.json names a cloud storage as target: Label Studio writes completions there itself".to_owned(),
+        hint: "stop Label Studio and run `labelsyncd init --adopt`, or set its target to local".to_owned(),
+    })
+}
+
+/// Walks what `scope` names; all of it was asked for after [`refuse_own_target`]. Blocks.
 pub fn walk(
     shared: &Shared,
     scope: Scope,
     policy: TargetPolicy,
     settler: &mut Settler,
 ) -> Result<TargetLooked, CycleError> {
+    if !matches!(scope, Scope::Full { .. }) {
+        refuse_own_target(shared)?;
+    }
     if !shared.near.has_completions()? {
         let known = shared.ledger.completion_counts()?.in_step;
         if known > 0 {
@@ -165,7 +180,7 @@ impl Walk<'_> {
         let mut files = shared.near.completions()?;
         files.sort_by_cached_key(TaskId::to_string);
         let mut files = files.into_iter().peekable();
-        let mut rows = Rows::new(self.shared.ledger.reader()?).peekable();
+        let mut rows = Rows::new(&shared.ledger).peekable();
         let listed = objects.is_some();
         let mut objects = objects.map(Iterator::peekable);
         loop {
@@ -326,21 +341,33 @@ fn name_of<T>(
     }
 }
 
-/// The ledger's rows, in batches, so that no read is held open.
-struct Rows {
-    reader: Reader,
+/// The ledger's rows, in batches, so that no read is held open. Few rows are read by the connection that is there.
+struct Rows<'a> {
+    ledger: &'a Ledger,
+    reader: Option<Reader>,
     after: String,
     batch: std::vec::IntoIter<CompletionRow>,
     ended: bool,
 }
 
-impl Rows {
-    fn new(reader: Reader) -> Self {
-        Self { reader, after: String::new(), batch: Vec::new().into_iter(), ended: false }
+impl<'a> Rows<'a> {
+    fn new(ledger: &'a Ledger) -> Self {
+        Self { ledger, reader: None, after: String::new(), batch: Vec::new().into_iter(), ended: false }
+    }
+
+    fn next_batch(&mut self) -> Result<Vec<CompletionRow>, LedgerError> {
+        if self.after.is_empty() {
+            return self.ledger.first_completion_rows(ROWS_BATCH);
+        }
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.ledger.reader()?,
+        };
+        self.reader.insert(reader).completion_rows(&self.after, ROWS_BATCH)
     }
 }
 
-impl Iterator for Rows {
+impl Iterator for Rows<'_> {
     type Item = Result<CompletionRow, CycleError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -350,7 +377,7 @@ impl Iterator for Rows {
         if self.ended {
             return None;
         }
-        match self.reader.completion_rows(&self.after, ROWS_BATCH) {
+        match self.next_batch() {
             Ok(batch) => {
                 self.ended = batch.len() < ROWS_BATCH;
                 if let Some(last) = batch.last() {

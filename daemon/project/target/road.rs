@@ -20,6 +20,7 @@ use crate::project::claim::Owner;
 use crate::project::deletions::Deletions;
 use crate::project::error::{CycleError, blocking};
 use crate::project::files::{Rest, Settler};
+use crate::project::ledger::{CompletionCounts, HoldRow};
 use crate::project::shared::Shared;
 use crate::project::target::look::{self, Scope, TargetLooked, Wanted};
 use crate::settings::{OnDeleted, TargetSettings};
@@ -105,8 +106,8 @@ pub struct TargetRoad {
     pub(in crate::project) waiting: BTreeMap<TaskId, Waiting>,
     unknown: Vec<TaskId>,
     pub(in crate::project) restless: BTreeMap<TaskId, Instant>,
-    /// The status shows what the ledger knows.
-    counted: bool,
+    /// What there was when the ledger had this many [writes](crate::project::ledger::Ledger::writes).
+    counted: Option<(u64, CompletionCounts, Vec<HoldRow>)>,
     map_written: Option<Instant>,
     /// `target.json`, being written: no completion waits for it, it holds all of them.
     map_writing: Option<JoinHandle<Result<(), CycleError>>>,
@@ -144,7 +145,7 @@ impl TargetRoad {
             waiting: BTreeMap::new(),
             unknown: Vec::new(),
             restless: BTreeMap::new(),
-            counted: false,
+            counted: None,
             map_written: None,
             map_writing: None,
             map_stale: true,
@@ -174,21 +175,13 @@ impl TargetRoad {
     /// Once around.
     pub async fn cycle(&mut self, side: &TargetSide, look: Look) -> Result<(), CycleError> {
         // What is known already is shown also while the target does not answer.
-        if !self.counted {
+        if self.counted.is_none() {
             self.finish().await?;
-            self.counted = true;
         }
-        let storages = {
-            let near = self.shared.near.clone();
-            blocking(move || Ok(near.own_storages()?)).await?
-        };
-        if storages.target {
-            return Err(CycleError::Blocked {
-                code: "label_studio_owns_target",
-                message: "config.json names a cloud storage as target: Label Studio writes completions there itself"
-                    .to_owned(),
-                hint: "stop Label Studio and run `labelsyncd init --adopt`, or set its target to local".to_owned(),
-            });
+        if look == Look::Full {
+            // Before anything is marked.
+            let shared = self.shared.clone();
+            blocking(move || look::refuse_own_target(&shared)).await?;
         }
         if !self.is_claimed(side, &look).await? {
             return Ok(());
@@ -387,13 +380,20 @@ impl TargetRoad {
 
     /// Counts, status.
     async fn finish(&mut self) -> Result<(), CycleError> {
-        let shared = self.shared.clone();
-        let (counts, holds) =
-            blocking(move || Ok((shared.ledger.completion_counts()?, shared.ledger.holds()?))).await?;
+        let (shared, counted) = (self.shared.clone(), self.counted.take());
+        let count = move || {
+            let writes = shared.ledger.writes();
+            if let Some(counted) = counted.filter(|(then, ..)| *then == writes) {
+                return Ok(counted);
+            }
+            Ok((writes, shared.ledger.completion_counts()?, shared.ledger.holds()?))
+        };
+        let counted = blocking(count).await?;
         self.publish_waiting();
+        let (_, counts, holds) = self.counted.insert(counted);
         self.shared.board.update(self.shared.now(), |status| {
             status.conflicts = counts.disputed;
-            status.holds = standing(&holds);
+            status.holds = standing(holds);
             let Some(target) = &mut status.target else { return };
             (target.in_step, target.target_missing) = (counts.in_step, counts.missing);
         });
