@@ -19,8 +19,12 @@ mod ops;
 mod regressions;
 #[path = "histories/rivals.rs"]
 mod rivals;
+#[path = "histories/settings.rs"]
+mod settings;
 #[path = "histories/tear.rs"]
 mod tear;
+#[path = "histories/who.rs"]
+mod who;
 #[path = "histories/world.rs"]
 mod world;
 

@@ -78,7 +78,7 @@ fn main() -> ExitCode {
             a_prefix_is_a_plain_string,
             a_listing_of_many_pages_is_whole,
             a_page_can_start_after_any_key,
-            byte_order_is_kept_or_noticed,
+            l5_byte_order_is_kept_or_noticed,
             a_missing_object_is_named_so,
         );
         s3::add(trials);

@@ -3,7 +3,6 @@
 //! Promise: a project that cannot be opened says why and what to do, and stops no other; one daemon a project.
 //! Not here: which projects there are (`supervisor`).
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify, ledge
 use super::ledger::{HoldRow, Ledger};
 use super::losers;
 use super::near::{Near, NearError};
-use super::repair::{self, Wish};
+use super::repair::{self, CaughtUp, Wish};
 use super::run::{InForce, Loop, run_source, run_target};
 use super::shared::Shared;
 use super::wakes::{SourceWake, TargetWake, Wakes};
@@ -244,14 +243,10 @@ impl Host {
         Ok(Opened { shared, directory, _lock: lock })
     }
 
-    /// A ledger that was put back may be behind `tasks.json`: what stands there keeps its id (promise 17).
     fn catch_up(&self, shared: &Shared) -> Result<(), CycleError> {
-        let is_copy = shared.ledger.is_copy()?;
-        if !is_copy && !repair::is_behind(&shared.ledger, &*shared.near)? {
+        let Some(CaughtUp { is_copy, orphans }) = repair::catch_up(&shared.ledger, &*shared.near)? else {
             return Ok(());
-        }
-        let orphans = repair::reconcile(&shared.ledger, &*shared.near, &BTreeSet::new())?;
-        shared.ledger.is_no_copy_now()?;
+        };
         let text = if is_copy {
             format!("a backup of the ledger was put back: {orphans} tasks are newer than it and keep their ids")
         } else {

@@ -4,19 +4,18 @@
 //! ids come after all that are seen there, in the completions, in Label Studio's map and in the target.
 //! Not here: the ledger's own side of it (`ledger::repair`), when it is done (`host`).
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::error::CycleError;
-use super::ledger::{Ledger, Rebuilding, StandingTask};
+use super::ledger::{Doubt, Ledger, Rebuilding, StandingTask};
 use super::near::Near;
 use super::tasks::file;
 use crate::clock::UnixMillis;
 use crate::control::api::Reason;
-use crate::names::{TaskId, counted};
+use crate::names::counted;
 
 /// Tasks recorded in one transaction.
 const BATCH: usize = 1_000;
@@ -67,7 +66,7 @@ pub fn nothing_to_repair() -> Reason {
 pub fn rebuild(path: &Path, near: &dyn Near, work_dir: &Path, now: UnixMillis) -> Result<String, CycleError> {
     let building = Rebuilding::begin(path, work_dir)?;
     let rows = building.rows;
-    let orphans = reconcile(building.ledger(), near, &building.suspects)?;
+    let orphans = reconcile(building.ledger(), near, &building.doubt)?;
     let kept = match building.finish(now)? {
         Some(aside) => format!("the old one is kept as {}", aside.display()),
         None => "of the old one nothing was left to keep".to_owned(),
@@ -83,7 +82,7 @@ pub fn rebuild(path: &Path, near: &dyn Near, work_dir: &Path, now: UnixMillis) -
 /// old ledger back by hand, which does not say that it is a copy. The bucket's objects are compared with them before they get
 /// ids. What was added to the file that the ledger knows, Label Studio has imported while nobody looked: it is its own, also
 /// where it equals an object. Where the file is as the ledger last saw it, it is not read.
-pub fn is_behind(ledger: &Ledger, near: &dyn Near) -> Result<bool, CycleError> {
+fn is_behind(ledger: &Ledger, near: &dyn Near) -> Result<bool, CycleError> {
     // At the first start all tasks are Label Studio's.
     let Some(seen) = ledger.meta("tasks_print")? else { return Ok(false) };
     let Some(print) = near.tasks_print()? else { return Ok(false) };
@@ -100,8 +99,29 @@ pub fn is_behind(ledger: &Ledger, near: &dyn Near) -> Result<bool, CycleError> {
     Ok(scanned.is_ok() && highest > ledger.highest_id()?)
 }
 
-/// Takes note of what stands in `tasks.json`; how many tasks had no row. What the rows of `suspects` say is not believed.
-pub fn reconcile(ledger: &Ledger, near: &dyn Near, suspects: &BTreeSet<TaskId>) -> Result<u64, CycleError> {
+/// What a ledger had missed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CaughtUp {
+    /// It said that it was a backup.
+    pub is_copy: bool,
+    /// Tasks that it did not know; they keep their ids.
+    pub orphans: u64,
+}
+
+/// A ledger that was put back may be behind `tasks.json`: what stands there keeps its id (promise 17). `None`: it is not.
+pub fn catch_up(ledger: &Ledger, near: &dyn Near) -> Result<Option<CaughtUp>, CycleError> {
+    let is_copy = ledger.is_copy()?;
+    if !is_copy && !is_behind(ledger, near)? {
+        return Ok(None);
+    }
+    let doubt = Doubt { is_guess: !is_copy, ..Doubt::default() };
+    let orphans = reconcile(ledger, near, &doubt)?;
+    ledger.is_no_copy_now()?;
+    Ok(Some(CaughtUp { is_copy, orphans }))
+}
+
+/// Takes note of what stands in `tasks.json`; how many tasks had no row.
+pub fn reconcile(ledger: &Ledger, near: &dyn Near, doubt: &Doubt) -> Result<u64, CycleError> {
     let mut orphans = 0;
     let mut batch = Vec::with_capacity(BATCH);
     let mut highest = None;
@@ -110,12 +130,12 @@ pub fn reconcile(ledger: &Ledger, near: &dyn Near, suspects: &BTreeSet<TaskId>) 
         highest = highest.max(Some(id).filter(|id| id.is_given()));
         batch.push(StandingTask { id, text: text.to_owned(), data_hash: facts.data_hash, url: facts.url });
         if batch.len() >= BATCH {
-            orphans += ledger.reconcile(&batch, suspects).map_err(std::io::Error::other)?;
+            orphans += ledger.reconcile(&batch, doubt).map_err(std::io::Error::other)?;
             batch.clear();
         }
         Ok(())
     })?;
-    orphans += ledger.reconcile(&batch, suspects)?;
+    orphans += ledger.reconcile(&batch, doubt)?;
     if let Some(highest) = highest {
         ledger.note_highest(highest)?;
     }

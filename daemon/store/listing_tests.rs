@@ -83,7 +83,7 @@ fn l4_a_circle_of_tokens_of_any_length_is_found() {
 }
 
 #[tokio::test]
-async fn a_listing_out_of_order_is_noticed_and_can_be_sorted() {
+async fn l5_a_listing_out_of_order_is_noticed_and_can_be_sorted() {
     let (store, faults) = store_of(&KEYS, 3);
     faults.listing(ListingFault::Reversed);
     let error = collect(&store, &ListRequest::default(), &Order::Check).await.expect_err("disorder");

@@ -13,40 +13,18 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+pub use self::anew::Anew;
 use crate::tear::{Kind, Step, Tear};
+use crate::who::{Brought, Import, Who};
+
+#[path = "anew.rs"]
+mod anew;
 
 /// The rest of a torn displaced file comes with this look of the daemon's: it waits 3 s for it, and must meet it torn.
 const DISPLACED_LOOKS: u8 = 3;
 
 /// A torn `tasks.json`, as a cycle says it.
 pub const TASKS_TORN: &str = "tasks_torn";
-
-/// What a task, or a completion, is about.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Who {
-    /// An object of the source.
-    Key(String),
-    /// The nth import.
-    Import(u64),
-    /// Neither.
-    Unknown(String),
-}
-
-impl Who {
-    pub fn of_data(data: &Value) -> Self {
-        let text = |name: &str| data.get(name).and_then(Value::as_str);
-        if let Some(import) = data.get("imp").and_then(Value::as_u64) {
-            return Self::Import(import);
-        }
-        let key = text("src").or_else(|| text("image").and_then(|url| url.strip_prefix("s3://src/")));
-        key.map_or_else(|| Self::Unknown(data.to_string()), |key| Self::Key(key.to_owned()))
-    }
-
-    pub fn of_file(bytes: &[u8]) -> Option<Self> {
-        let value: Value = serde_json::from_slice(bytes).ok()?;
-        Some(Self::of_data(value.get("data")?))
-    }
-}
 
 /// When Label Studio acts, while the daemon replaces a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,20 +55,14 @@ pub struct Meanwhile {
     pub what: Act,
 }
 
-/// A task that a user imported and Label Studio acknowledged.
-#[derive(Clone, Debug)]
-pub struct Import {
-    pub id: u64,
-    pub data: Value,
-    pub deleted: bool,
-}
-
 #[derive(Debug)]
 pub struct LabelStudio {
     project: PathBuf,
     memory: BTreeMap<u64, Value>,
     map: BTreeSet<u64>,
     held: Option<File>,
+    /// Every file that was ever asked for.
+    files: Vec<File>,
     writes: u64,
     /// The next write of that kind is torn after so many 256ths.
     armed: Option<(Kind, u8)>,
@@ -107,6 +79,14 @@ pub struct LabelStudio {
     pub meanwhile_label: Option<When>,
     /// By their number.
     pub imports: BTreeMap<u64, Import>,
+    /// Ids of imports that were lost before a cycle saw them.
+    pub lost: BTreeSet<u64>,
+    /// Its files were lost, copied or made anew.
+    made_anew: bool,
+    /// Keys whose task may be an import.
+    pub taken_over: BTreeSet<String>,
+    /// The `tasks.json` that the daemon knows.
+    known_file: Option<i64>,
     /// Keys whose task the user deleted.
     pub deleted: BTreeSet<String>,
     /// Every content that ever stood at `completions/<id>.json`.
@@ -115,18 +95,10 @@ pub struct LabelStudio {
     pub stood: BTreeMap<u64, Vec<Who>>,
     /// What the daemon put into `completions/`.
     pub brought: Vec<Brought>,
-    /// Data that a cycle has seen in `tasks.json`, by id.
+    /// Tasks that a cycle has seen in `tasks.json`, by id.
     pub looked_at: BTreeMap<u64, Vec<Value>>,
     /// Ids that the daemon gave to a key, and whose import they were when it had seen them last.
     pub taken: Vec<(u64, Who, Who)>,
-}
-
-/// A completion that the daemon put into `completions/`.
-#[derive(Clone, Debug)]
-pub struct Brought {
-    pub id: u64,
-    pub before: Option<Vec<u8>>,
-    pub after: Vec<u8>,
 }
 
 impl LabelStudio {
@@ -136,6 +108,7 @@ impl LabelStudio {
             memory: BTreeMap::new(),
             map: BTreeSet::new(),
             held: None,
+            files: Vec::new(),
             writes: 0,
             armed: None,
             torn: None,
@@ -145,6 +118,10 @@ impl LabelStudio {
             meanwhile: None,
             meanwhile_label: None,
             imports: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            made_anew: false,
+            taken_over: BTreeSet::new(),
+            known_file: None,
             deleted: BTreeSet::new(),
             versions: BTreeMap::new(),
             stood: BTreeMap::new(),
@@ -186,7 +163,7 @@ impl LabelStudio {
 
     pub fn observe(&mut self) {
         for (id, task) in self.tasks().unwrap_or_default() {
-            let who = Who::of_data(&task["data"]);
+            let who = Who::of_task(&task);
             let stood = self.stood.entry(id).or_default();
             if stood.last() != Some(&who) {
                 stood.push(who);
@@ -197,9 +174,10 @@ impl LabelStudio {
     /// The daemon has replaced `tasks.json`, in which this stood.
     pub fn replaced(&mut self, before: &BTreeMap<u64, Value>) {
         for (id, task) in self.tasks().unwrap_or_default() {
-            let who = Who::of_data(&task["data"]);
-            let gave = matches!(who, Who::Key(_)) && before.get(&id).is_none_or(|was| was["data"] != task["data"]);
-            let seen = self.looked_at.get(&id).and_then(|seen| seen.last()).map(Who::of_data);
+            let who = Who::of_task(&task);
+            let gave = matches!(&who, Who::Key(key) if !self.taken_over.contains(key))
+                && before.get(&id).is_none_or(|was| was["data"] != task["data"]);
+            let seen = self.looked_at.get(&id).and_then(|seen| seen.last()).map(Who::of_task);
             if let Some(import @ Who::Import(_)) = seen.filter(|_| gave) {
                 self.taken.push((id, import, who));
             }
@@ -209,8 +187,9 @@ impl LabelStudio {
 
     /// A cycle looks at `tasks.json`.
     pub fn look_at(&mut self, tasks: &BTreeMap<u64, Value>) {
+        self.knows_tasks();
         for (id, task) in tasks {
-            self.looked_at.entry(*id).or_default().push(task["data"].clone());
+            self.looked_at.entry(*id).or_default().push(task.clone());
         }
     }
 
@@ -224,19 +203,43 @@ impl LabelStudio {
 
     /// The next import; `url` makes it a task of a blob that the source may hold too.
     pub fn import(&mut self, url: Option<String>, stale: bool) {
+        let number = self.imports.len() as u64;
+        let image = url.unwrap_or_else(|| format!("http://x/{number}"));
+        self.import_data(json!({"image": image, "imp": number}), stale, false);
+    }
+
+    /// The id that the next import gets.
+    pub fn next_id(&self) -> u64 {
+        self.map.last().map_or(0, |id| id + 1)
+    }
+
+    /// The next import has the data that an object's task has.
+    pub fn import_twin(&mut self, data: Value) {
+        self.import_data(data, false, true);
+    }
+
+    fn import_data(&mut self, data: Value, stale: bool, twin: bool) {
         self.finish();
         if !stale {
             self.list();
         }
         let number = self.imports.len() as u64;
-        let id = self.map.last().map_or(0, |id| id + 1);
-        let image = url.unwrap_or_else(|| format!("http://x/{number}"));
-        let data = json!({"image": image, "imp": number});
-        self.memory.insert(id, json!({"id": id, "data": data}));
+        let id = self.next_id();
+        let mut task = json!({"id": id, "data": data});
+        // Nobody could tell it from the object's task that stood there.
+        if twin && self.stood.get(&id).is_some_and(|stood| stood.contains(&Who::of_data(&data))) {
+            return;
+        }
+        let before = self.imports.values_mut().filter(|before| before.id == id);
+        let is_again = before.map(|before| before.deleted = true).count() > 0;
+        if twin {
+            task["meta"] = json!({"imp": number});
+        }
+        self.memory.insert(id, task);
         self.map.insert(id);
         self.save_map();
         self.save_tasks();
-        self.imports.insert(number, Import { id, data, deleted: false });
+        self.imports.insert(number, Import { id, data, deleted: false, in_doubt: is_again && self.made_anew, twin });
     }
 
     pub fn delete(&mut self, nth: u8) {
@@ -260,20 +263,9 @@ impl LabelStudio {
         self.perform(Step::Empty(self.project.join("completions")));
     }
 
-    /// What no cycle has seen yet is lost with it.
-    fn lose(&mut self) {
-        for import in self.imports.values_mut() {
-            let seen = self.looked_at.get(&import.id).is_some_and(|data| data.contains(&import.data));
-            import.deleted |= !seen;
-        }
-        for file in ["tasks.json", "source.json"] {
-            let _none = fs::remove_file(self.project.join(file));
-        }
-    }
-
     fn forget(&mut self, id: u64) {
         self.map.remove(&id);
-        match Who::of_data(&self.memory[&id]["data"]) {
+        match Who::of_task(&self.memory[&id]) {
             Who::Import(number) => self.imports.get_mut(&number).unwrap().deleted = true,
             Who::Key(key) => _ = self.deleted.insert(key),
             Who::Unknown(_) => {}

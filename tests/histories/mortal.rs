@@ -22,6 +22,7 @@ use labelsync::project::tasks::file::{Edits, TasksFileError};
 use labelsync::store::faulty::{Faults, Faulty};
 use labelsync::store::memory::MemoryStore;
 use labelsync::store::{ListRequest, Listed, Object, Page, PageToken, Precondition, Store, StoreError, StoreErrorKind};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::label_studio::{LabelStudio, Meanwhile, When};
 use crate::tear::Kind;
@@ -62,13 +63,17 @@ impl Life {
         self.lock().dead
     }
 
-    /// Lives again with this ledger, whose copy is made at `snapshot` at the instant of the next death.
+    /// Lives again with this ledger, whose copy is made at `snapshot` at the instant of the next death, which may be due.
     pub fn begin(&self, ledger: Arc<Ledger>, snapshot: PathBuf) {
-        *self.lock() = Inner { ledger: Some((ledger, snapshot)), ..Inner::default() };
+        let mut inner = self.lock();
+        let gap = |side| inner.gaps.get(&(side as u8)).copied().unwrap_or(0);
+        let crash = inner.crash.map(|(side, at)| (side, at - gap(side)));
+        *inner = Inner { ledger: Some((ledger, snapshot)), crash, ..Inner::default() };
     }
 
     pub fn end(&self) {
-        self.lock().ledger = None;
+        let mut inner = self.lock();
+        (inner.dead, inner.ledger) = (true, None);
     }
 
     pub fn forget_crash(&self) {
@@ -85,9 +90,11 @@ impl Life {
         if inner.crash != Some((side, inner.gaps[&(side as u8)])) {
             return Ok(());
         }
-        inner.dead = true;
+        (inner.dead, inner.crash) = (true, None);
         let (ledger, snapshot) = inner.ledger.take().unwrap();
-        ledger.backup_to(&snapshot).unwrap();
+        // No backup, which would say that it is one.
+        let reader = Connection::open_with_flags(ledger.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        reader.backup("main", &snapshot, None::<fn(rusqlite::backup::Progress)>).unwrap();
         Err(Dead)
     }
 }
@@ -146,6 +153,17 @@ impl Near for MortalNear {
     fn source_map(&self) -> Result<SourceMap, NearError> {
         self.gap()?;
         self.inner.source_map()
+    }
+
+    /// Told, not measured: two files may be made within one tick.
+    fn tasks_born_ns(&self) -> Result<Option<i64>, NearError> {
+        self.gap()?;
+        Ok(self.label_studio().born("tasks.json"))
+    }
+
+    fn map_born_ns(&self) -> Result<Option<i64>, NearError> {
+        self.gap()?;
+        Ok(self.label_studio().born("source.json"))
     }
 
     fn copy_url(&self, key: &Key) -> String {
@@ -214,6 +232,7 @@ impl Near for MortalNear {
             self.label_studio().torn_replaced |= torn;
             self.label_studio().listed_last = false;
             self.label_studio().replaced(&before);
+            self.label_studio().knows_tasks();
         }
         match meanwhile {
             Some(Meanwhile { when: When::Into, what }) => self.label_studio().act(what, true),

@@ -3,7 +3,7 @@
 //! Promise: an operation is small numbers only, meant "modulo what there is": any list of operations is a history,
 //! and a failing one can be made shorter by leaving operations out.
 
-use crate::label_studio::{Act, When};
+use crate::label_studio::{Act, Anew, When};
 use crate::mortal::Side;
 use crate::tear::Kind;
 
@@ -18,6 +18,12 @@ pub enum Op {
     Import,
     /// The import is of an object of the source.
     ImportUrl(u8),
+    /// The import has the data of an object's task.
+    ImportTwin(u8),
+    /// Label Studio's files are made anew.
+    Anew(Anew),
+    /// The daemon hears that `source.json` was written.
+    Event,
     Delete(u8),
     DeleteAll,
     Label(u8, u8),
@@ -120,6 +126,35 @@ impl Random {
         vec![tear, write, cycle]
     }
 
+    /// Often while the daemon is down, and with a death soon after its start.
+    fn anew(&mut self) -> Vec<Op> {
+        let what = match self.below(6) {
+            0 => Op::Anew(Anew::Both),
+            1 => Op::Anew(Anew::Tasks),
+            2 => Op::Anew(Anew::Map),
+            3 => Op::Anew(Anew::MapCopied),
+            _ => Op::ImportTwin(self.byte(6)),
+        };
+        let then = match self.below(6) {
+            0 => Op::Import,
+            1 => Op::Delete(self.byte(6)),
+            2 => Op::Event,
+            3 => Op::List,
+            _ => Op::Label(self.byte(6), self.byte(4)),
+        };
+        let cycle = Op::Source(self.coin());
+        let dies = Op::Crash(Side::Near, 1 + self.byte(24));
+        match self.below(5) {
+            0 => vec![what, then],
+            1 => vec![Op::Event, what, Op::Event, then, cycle],
+            2 => vec![dies, cycle, what, then, Op::Restart, cycle],
+            3 => vec![what, then, dies, Op::Restart, cycle],
+            _ => {
+                vec![dies, cycle, what, then, Op::Crash(Side::Near, 1 + self.byte(8)), Op::Restart, Op::Restart, cycle]
+            }
+        }
+    }
+
     fn op(&mut self) -> Op {
         match self.below(102) {
             0..12 => Op::Put(self.byte(6), self.byte(12)),
@@ -158,21 +193,24 @@ impl Random {
     }
 }
 
-/// Of so many seeds one has torn writes in its history, from a stream of its own: the other things are what they
-/// were before there were any.
-const TORN_EVERY: u64 = 4;
+/// Of so many seeds one has torn writes in its history, and one files made anew, from a stream of its own: the other things
+/// are what they were before there were any.
+const STREAMS: u64 = 4;
 
-/// Which of them; the seeds in `regressions` are others.
+/// Which has torn writes; the seeds in `regressions` are others.
 const TORN: u64 = 2;
 
+/// Which has files made anew.
+const ANEW: u64 = 3;
+
 /// Makes a seed's second stream.
-const TEARS: u64 = 0x7465_6172_7320_6974;
+const SECOND: u64 = 0x7465_6172_7320_6974;
 
 /// The history of a seed: half of all begin with a project that is under way.
 pub fn history(seed: u64) -> (bool, Vec<Op>) {
     let (blobs, mut ops) = whole_history(seed);
-    if seed % TORN_EVERY == TORN {
-        let mut random = Random::new(seed ^ TEARS);
+    if seed % STREAMS == TORN {
+        let mut random = Random::new(seed ^ SECOND);
         for _ in 0..=random.below(4) {
             let at = random.below(ops.len() as u64 + 1) as usize;
             ops.splice(at..at, random.tear());
@@ -180,6 +218,17 @@ pub fn history(seed: u64) -> (bool, Vec<Op>) {
                 let at = at + random.below((ops.len() - at) as u64) as usize;
                 ops.insert(at, Op::Mend);
             }
+        }
+    }
+    if seed % STREAMS == ANEW {
+        let mut random = Random::new(seed ^ SECOND);
+        let mut at = 0;
+        for _ in 0..2 + random.below(6) {
+            at += random.below((ops.len() - at) as u64 + 1) as usize;
+            let more = random.anew();
+            let count = more.len();
+            ops.splice(at..at, more);
+            at += count;
         }
     }
     (blobs, ops)

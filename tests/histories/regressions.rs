@@ -2,7 +2,7 @@
 
 use labelsync::names::Key;
 
-use crate::label_studio::{Act, When};
+use crate::label_studio::{Act, Anew as Files, When};
 use crate::mortal::Side;
 use crate::ops::Op::{self, *};
 use crate::tear::Kind;
@@ -215,4 +215,35 @@ fn c07_a_torn_displaced_file_is_waited_for_also_after_a_restart() {
             [Put(0, 0), Source(true), List, Put(1, 0), Tear(Kind::Tasks, cut), Meanwhile(When::Into, Act::Import)];
         ends_well(true, &[ops.as_slice(), &[Crash(Side::Near, gap), Source(true), Restart, Source(true)]].concat());
     }
+}
+
+/// `tasks.json` was another file than the ledger knew, with ids after all that it knew: what stood there under a task's id
+/// was taken for a later version of the task, as after an old ledger was put back, and an import was written over.
+#[test]
+fn c09_an_import_in_a_file_made_anew_is_no_later_version_of_a_task() {
+    let imports = [Import, Import, Import, Label(0, 0), Restart, Source(true)];
+    // It is lost with a task that Label Studio never listed.
+    let lost = [Import, Source(true), Put(2, 0), Source(true), Anew(Files::Both)];
+    ends_well(false, &[lost.as_slice(), &imports].concat());
+    // While labelsync is down, the project is copied to another place, or somebody begins anew.
+    let down = [Put(0, 0), Put(1, 0), Source(true), List, Source(false), Crash(Side::Near, 1), Source(false)];
+    ends_well(false, &[down.as_slice(), &[Anew(Files::Tasks), Delete(1)], &imports].concat());
+    ends_well(false, &[down.as_slice(), &[Anew(Files::Both), Anew(Files::Map)], &imports].concat());
+}
+
+/// A task that was to be written again, as `tasks.json` was lost, became an object's, and with that counted as written:
+/// it came back with the next start only.
+#[test]
+fn l17_a_task_that_an_object_gets_back_is_still_to_be_written() {
+    let ops = [Source(true), Put(1, 3), Put(3, 1), Anew(Files::Both), ImportTwin(1), Restart, Anew(Files::Both)];
+    ends_well(false, &ops);
+}
+
+/// The same, and Label Studio had written back from memory what the task had been before: the object got a second task.
+#[test]
+fn l35_data_that_a_task_once_had_are_no_imports() {
+    let begun =
+        [Put(0, 0), Put(1, 0), Put(3, 1), Source(true), Put(1, 3), Meanwhile(When::Before, Act::List), Source(true)];
+    let down = [Delete(3), ImportTwin(3), Crash(Side::Near, 4), Source(false), Anew(Files::Tasks)];
+    ends_well(false, &[begun.as_slice(), &down].concat());
 }

@@ -24,7 +24,8 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{TestClock, Verdict, shared, start_project, target_settings, temp_dir};
+use crate::settings::target_settings;
+use crate::world::{TestClock, Verdict, shared, start_project, temp_dir};
 
 /// What a second daemon with a state directory of its own comes to on this project; `alive`: the first one runs.
 pub async fn second(project: &Path, clock: Arc<TestClock>, alive: bool) -> Verdict {

@@ -8,7 +8,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use labelsync::clock::{Clock, UnixMillis};
 use labelsync::events::EventLog;
@@ -21,13 +20,12 @@ use labelsync::project::files::{Dir, IfAbsent, Lock};
 use labelsync::project::identity::{MARKER, Registry, identify};
 use labelsync::project::ledger::Ledger;
 use labelsync::project::near::Near;
+use labelsync::project::repair::catch_up;
 use labelsync::project::shared::Shared;
 use labelsync::project::source::look::SourceSide;
 use labelsync::project::source::road::SourceRoad;
 use labelsync::project::target::road::{Look, TargetRoad, TargetSide};
-use labelsync::settings::{
-    BlobUrl, Fraction, OnChanged, OnDeleted, OnRemoved, S3Settings, SourceSettings, StoreSettings, TargetSettings,
-};
+use labelsync::settings::{OnChanged, OnDeleted, OnRemoved, SourceSettings, TargetSettings};
 use labelsync::store::StoreErrorKind;
 use labelsync::store::faulty::{Fault, Faults};
 use labelsync::sync::completions::Resolution;
@@ -39,6 +37,7 @@ use crate::label_studio::{LabelStudio, Meanwhile, TASKS_TORN, pick};
 use crate::mortal::{Life, MortalNear, MortalStore, Side};
 use crate::ops::Op;
 use crate::rivals::{Rival, second};
+use crate::settings::{source_settings, target_settings};
 
 /// The keys that a history puts and removes.
 pub const KEYS: [&str; 6] = ["a/1.png", "a/2.png", "a/3.jpg", "b/1.png", "b/2", "c.png"];
@@ -69,6 +68,7 @@ struct Running {
     ledger: Arc<Ledger>,
     source: SourceRoad,
     target: TargetRoad,
+    shared: Shared,
 }
 
 pub struct World {
@@ -180,8 +180,12 @@ impl World {
         identify(&dir, &Registry::new(&self.state), &name, None, UnixMillis(0)).unwrap();
         let lock = Some(dir.lock(MARKER, IfAbsent::Fail).unwrap());
         let shared = shared(Arc::new(near), ledger.clone(), self.clock.clone(), &self.state);
-        let (source, target) = (SourceRoad::new(shared.clone()), TargetRoad::new(shared));
-        self.running = Some(Running { lock, ledger, source, target });
+        self.label_studio().daemon_starts();
+        // Where it dies here, it is dead from the start on.
+        let caught_up = catch_up(&ledger, &*shared.near);
+        assert!(caught_up.is_ok() || self.is_dead(), "{caught_up:?}");
+        let (source, target) = (SourceRoad::new(shared.clone()), TargetRoad::new(shared.clone()));
+        self.running = Some(Running { lock, ledger, source, target, shared });
     }
 
     /// Stops, as a kill does, or goes on as if the daemon had been dead; then starts.
@@ -216,6 +220,9 @@ impl World {
             Op::List => self.label_studio().list(),
             Op::Import => self.label_studio().import(None, false),
             Op::ImportUrl(key) => self.label_studio().import(Some(format!("s3://src/{}", key_of(key).as_str())), false),
+            Op::ImportTwin(key) => self.import_twin(key),
+            Op::Anew(what) => self.label_studio().anew(what),
+            Op::Event => self.event(),
             Op::Delete(nth) => self.label_studio().delete(nth),
             Op::DeleteAll => self.label_studio().delete_all(),
             Op::Label(nth, what) => self.label_studio().label_nth(nth, what),
@@ -304,6 +311,27 @@ impl World {
         if self.ledger().resolve(TaskId::new(id).unwrap(), resolution).unwrap() {
             self.resolved.push(id);
         }
+    }
+
+    /// An import with the data of an object's task, or of one that may come.
+    fn import_twin(&self, key: u8) {
+        let key = key_of(key);
+        let object =
+            self.source.memory().objects().get(&key).map_or_else(|| body_of(key.as_str(), 0), |there| there.to_vec());
+        let of_blob = serde_json::json!({"image": format!("s3://src/{}", key.as_str())});
+        let data = if self.blobs { Some(of_blob) } else { serde_json::from_slice(&object).ok() };
+        let next = TaskId::new(self.label_studio().next_id()).unwrap();
+        let is_reserved = self.ledger().shown_ids().unwrap().contains(&next);
+        // Where it were reserved for that object nobody could tell who wrote it.
+        if let Some(data) = data.filter(|_| !is_reserved) {
+            self.label_studio().import_twin(data);
+        }
+    }
+
+    /// The directory's events of `source.json` are looked at.
+    fn event(&self) {
+        let shared = &self.running.as_ref().unwrap().shared;
+        shared.map_eye.look(&*shared.near);
     }
 
     fn put(&mut self, key: u8, body: u8) {
@@ -456,35 +484,4 @@ fn body_of(key: &str, body: u8) -> Vec<u8> {
         _ => r#"{"image": "#.to_owned(),
     };
     text.into_bytes()
-}
-
-fn source_settings(blobs: bool) -> SourceSettings {
-    SourceSettings {
-        store: StoreSettings::S3(S3Settings { bucket: "src".to_owned(), ..S3Settings::default() }),
-        prefix: String::new(),
-        regex: Some(Pattern::compile(".*").unwrap()),
-        exclude: None,
-        recursive: true,
-        use_blob_urls: blobs,
-        data_key: None,
-        create_local_copy: false,
-        blob_url: BlobUrl::Cloud,
-        poll_interval: Duration::from_secs(30),
-        poll_interval_idle: Duration::from_secs(30),
-        on_removed: OnRemoved::Keep,
-        on_changed: OnChanged::Update,
-        max_removed: Fraction { percent: 50 },
-        max_changed: Fraction { percent: 50 },
-        local_copy_max_bytes: 0,
-    }
-}
-
-pub fn target_settings() -> TargetSettings {
-    TargetSettings {
-        store: StoreSettings::S3(S3Settings { bucket: "dst".to_owned(), ..S3Settings::default() }),
-        prefix: "done".to_owned(),
-        create_local_copy: true,
-        on_deleted: OnDeleted::Keep,
-        poll_interval: Duration::from_secs(300),
-    }
 }

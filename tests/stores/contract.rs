@@ -304,7 +304,7 @@ pub async fn a_page_can_start_after_any_key(store: &dyn Store, differences: &Dif
 }
 
 /// Keys come in byte order, or the disorder is noticed.
-pub async fn byte_order_is_kept_or_noticed(store: &dyn Store, differences: &Differences) {
+pub async fn l5_byte_order_is_kept_or_noticed(store: &dyn Store, differences: &Differences) {
     for key in ["a/b", "a-b", "a0", "Z", "é"] {
         create(store, key, "x").await.expect("created");
     }

@@ -25,7 +25,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 pub use self::asking::Asking;
 pub use self::completions::{CompletionCounts, CompletionRow, CompletionWrite};
 pub use self::known::KnownRows;
-pub use self::repair::{Rebuilding, StandingTask};
+pub use self::repair::{Doubt, Rebuilding, StandingTask};
 pub use self::rows::{Moved, NearChange, PendingTask, StoredTask};
 pub use self::stretches::Remembered;
 pub use self::tasks::TaskCounts;

@@ -46,8 +46,8 @@ pub struct Rebuilding {
     ledger: Ledger,
     /// Rows that could be read.
     pub rows: u64,
-    /// Tasks whose rows were kept though they do not fit their sums.
-    pub suspects: BTreeSet<TaskId>,
+    /// Whose rows were kept though they do not fit their sums.
+    pub doubt: Doubt,
 }
 
 impl Rebuilding {
@@ -57,7 +57,7 @@ impl Rebuilding {
         let new = beside(path, ".new");
         ENDS.iter().try_for_each(|end| remove_if_there(&beside(&new, end))).map_err(fail)?;
         let ledger = Ledger::open(&new)?;
-        let mut this = Self { path: path.to_owned(), new, ledger, rows: 0, suspects: BTreeSet::new() };
+        let mut this = Self { path: path.to_owned(), new, ledger, rows: 0, doubt: Doubt::default() };
         if let Some(old) = this.readable().map_err(fail)? {
             // Opening a database changes it: what is damaged stays as it is.
             let copy = tempfile::Builder::new().prefix("repair-").tempdir_in(work_dir).map_err(fail)?;
@@ -69,7 +69,7 @@ impl Rebuilding {
             }
             let salvaged = this.ledger.transact(|tx| Ok(salvage(&copy.path().join("old"), tx)))?;
             this.rows = salvaged.rows;
-            this.suspects = salvaged.suspects;
+            this.doubt.suspects = salvaged.suspects;
             if let Some(highest) = salvaged.doubtful {
                 this.ledger.note_highest(highest)?;
             }
@@ -149,13 +149,13 @@ impl Ledger {
         })
     }
 
-    /// Takes note of tasks as they stand in `tasks.json`; how many had no row. Of `suspects` not what their rows say.
-    pub fn reconcile(&self, tasks: &[StandingTask], suspects: &BTreeSet<TaskId>) -> Result<u64, LedgerError> {
+    /// Takes note of tasks as they stand in `tasks.json`; how many had no row.
+    pub fn reconcile(&self, tasks: &[StandingTask], doubt: &Doubt) -> Result<u64, LedgerError> {
         self.transact(|tx| {
             let mut orphans = 0;
             for task in tasks {
-                orphans += u64::from(reconcile_one(tx, task)?);
-                if suspects.contains(&task.id) {
+                orphans += u64::from(reconcile_one(tx, task, doubt.is_guess)?);
+                if doubt.suspects.contains(&task.id) {
                     let sql =
                         "UPDATE tasks SET data_hash = ?2, body = CASE state WHEN 3 THEN ?3 ELSE body END WHERE id = ?1";
                     tx.prepare_cached(sql)?.execute((sql_id(task.id), task.data_hash.as_bytes(), &task.text))?;
@@ -164,6 +164,15 @@ impl Ledger {
             Ok(orphans)
         })
     }
+}
+
+/// What of the ledger is not believed, or not for certain.
+#[derive(Default, Debug)]
+pub struct Doubt {
+    /// What the rows of these say.
+    pub suspects: BTreeSet<TaskId>,
+    /// That it is behind is only concluded: somebody may have made `tasks.json` anew, and Label Studio given ids again.
+    pub is_guess: bool,
 }
 
 /// A task as it stands in `tasks.json`.
@@ -179,24 +188,33 @@ pub struct StandingTask {
     pub url: Option<String>,
 }
 
-/// True: it had no row, and is an orphan now.
-fn reconcile_one(tx: &Transaction, task: &StandingTask) -> rusqlite::Result<bool> {
+/// True: it is an orphan now.
+fn reconcile_one(tx: &Transaction, task: &StandingTask, is_guess: bool) -> rusqlite::Result<bool> {
     let id = sql_id(task.id);
-    let known: Option<(Vec<u8>, i64, Option<String>)> = tx
-        .prepare_cached("SELECT data_hash, state, form FROM tasks WHERE id = ?1")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    // Whether it is a JSON task of ours with data that it never had.
+    let is_later: Option<bool> = tx
+        .prepare_cached(
+            "SELECT state = 0 AND form IS 'json' AND data_hash <> ?2
+             AND NOT EXISTS (SELECT 1 FROM older WHERE older.id = tasks.id AND older.data_hash = ?2)
+             FROM tasks WHERE id = ?1",
+        )?
+        .query_row(params![id, task.data_hash.as_bytes()], |row| row.get(0))
         .optional()?;
-    let Some((data_hash, state, form)) = known else {
+    let (is_known, is_later) = (is_later.is_some(), is_later == Some(true));
+    if !is_known || (is_later && is_guess) {
+        // The object that holds these data gets the id back; where none does, it is an import under that id.
+        tx.prepare_cached("DELETE FROM older WHERE id = ?1")?.execute([id])?;
         tx.prepare_cached(
-            "INSERT INTO tasks (id, state, settled, seen, body, data_hash, url, orphan) VALUES (?1, 3, 1, 1, ?2, ?3, ?4, 1)",
+            "INSERT OR REPLACE INTO tasks (id, state, settled, seen, body, data_hash, url, orphan)
+             VALUES (?1, 3, 1, 1, ?2, ?3, ?4, 1)",
         )?
         .execute(params![id, task.text, task.data_hash.as_bytes(), task.url])?;
         return Ok(true);
-    };
+    }
     // A JSON task follows its object: a later version than the ledger remembers is no other task. It is read again.
-    if state == 0 && form.as_deref() == Some("json") && data_hash != task.data_hash.as_bytes() {
+    if is_later {
         tx.prepare_cached(
-            "INSERT OR IGNORE INTO older (id, data_hash, nth)
+            "INSERT INTO older (id, data_hash, nth)
              VALUES (?1, ?2, (SELECT coalesce(max(nth), 0) + 1 FROM older WHERE id = ?1))",
         )?
         .execute(params![id, task.data_hash.as_bytes()])?;

@@ -318,7 +318,7 @@ fn reserve_one(tx: &Transaction, origin: i64, action: &TaskAction) -> rusqlite::
         TaskAction::Adopt { id, key, etag, form, body, data_hash } => {
             forget_without_id(tx, origin, key)?;
             tx.prepare_cached(
-                "UPDATE tasks SET state = 0, settled = 1, orphan = 0, origin = ?2, key = ?3, etag = ?4, form = ?5, body = ?6, url = NULL
+                "UPDATE tasks SET state = 0, orphan = 0, origin = ?2, key = ?3, etag = ?4, form = ?5, body = ?6, url = NULL
                  WHERE id = ?1 AND orphan = 1 AND data_hash = ?7",
             )?
             .execute(params![sql_id(*id), origin, key.as_str(), etag.as_str(), form_text(form), body, data_hash.as_bytes()])?;

@@ -231,9 +231,9 @@ fn l45_a_row_that_does_not_fit_its_sum_keeps_its_id() {
     drop(broken);
     let rebuilt = Rebuilding::begin(&path, dir.path()).unwrap();
     let (id, data_hash) = (TaskId::new(3).unwrap(), Sha256::of(b"key-3"));
-    assert_eq!(rebuilt.suspects, [id].into());
+    assert_eq!(rebuilt.doubt.suspects, [id].into());
     let standing = StandingTask { id, text: "{}".to_owned(), data_hash, url: None };
-    assert_eq!(rebuilt.ledger().reconcile(&[standing], &rebuilt.suspects).unwrap(), 0, "no orphan");
+    assert_eq!(rebuilt.ledger().reconcile(&[standing], &rebuilt.doubt).unwrap(), 0, "no orphan");
     let ledger = rebuilt.ledger();
     assert_eq!(ledger.known_task(id).unwrap().map(|task| task.data_hash), Some(data_hash));
     let told = told(ledger);
