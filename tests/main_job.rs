@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             blobs::a_thousand_objects_are_tasks_under_lasting_ids,
             completions::l20_l21_a_saved_completion_is_in_the_target_byte_for_byte_and_never_torn,
             completions::what_others_put_or_take_is_brought_in_disputed_or_listed,
+            completions::l23_objects_that_were_put_in_parts_are_as_others,
             existing::the_ids_of_label_studios_own_s3_storage_stay_with_their_keys,
             existing::the_documentations_lines_make_a_project_that_runs,
             urls::l75_no_url_on_disk_carries_a_credential,

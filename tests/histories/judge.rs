@@ -352,6 +352,9 @@ fn completions(world: &World) -> Verdict {
         let object = objects.get(&Key::new(format!("{TARGET_PREFIX}{id}")));
         let row = rows.get(&id).map_or("", String::as_str);
         let pushed = object.is_some_and(|object| same_json(object, &file));
+        let last = label_studio.versions.get(&id).and_then(|versions| versions.last());
+        let stays = last.is_none_or(|last| *last == file || objects_of(world, id).iter().any(|object| object == last));
+        hold!(stays || world.resolved.contains(&id), "what was saved last of completion {id} is lost");
         let lost = label_studio.lost.contains(&id);
         hold!(pushed || entangled(id) || lost, "completion {id} is not in the target; the ledger says `{row}`");
         let listed = matches!(row, "disputed" | "missing" | "quarantined");

@@ -247,3 +247,19 @@ fn l35_data_that_a_task_once_had_are_no_imports() {
     let down = [Delete(3), ImportTwin(3), Crash(Side::Near, 4), Source(false), Anew(Files::Tasks)];
     ends_well(false, &[begun.as_slice(), &down].concat());
 }
+
+/// Label Studio had a completion open that another one from the target took the place of, and wrote into it, also only a part
+/// at first: what its user saved last stays.
+#[test]
+fn l23_what_is_saved_while_another_completion_is_brought_in_stays() {
+    let begun = [Put(0, 0), Source(true), List, Label(0, 0), Target(1), Other(0, 1), MeanwhileLabel(When::Into)];
+    for blobs in [true, false] {
+        ends_well(blobs, &[begun.as_slice(), &[Target(1)]].concat());
+        for cut in [0, 100, 255] {
+            let torn = [Tear(Kind::Completion, cut), Target(1), Target(0)];
+            for end in [&[Mend, Target(1)][..], &[Restart, Target(1), Mend], &[Label(0, 1), Target(1)]] {
+                ends_well(blobs, &[begun.as_slice(), &torn, end].concat());
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::StreamExt;
 
 use crate::support::rig::Rig;
@@ -26,6 +27,23 @@ impl Bucket {
     pub async fn put(&self, key: &str, body: impl Into<ByteStream>) {
         let put = self.client.put_object().bucket(&self.name).key(key).body(body.into());
         put.send().await.unwrap_or_else(|error| panic!("{key}: {error:?}"));
+    }
+
+    /// As tools put what is large: in parts, whose number stands in the version (`…-2`).
+    pub async fn put_in_parts(&self, key: &str, parts: &[&[u8]]) {
+        let (bucket, client) = (&self.name, &self.client);
+        let begun = client.create_multipart_upload().bucket(bucket).key(key).send().await.expect("begun");
+        let upload = begun.upload_id().expect("an upload");
+        let mut whole = CompletedMultipartUpload::builder();
+        for (nth, part) in (1..).zip(parts) {
+            let put = client.upload_part().bucket(bucket).key(key).upload_id(upload).part_number(nth);
+            let put = put.body(part.to_vec().into()).send().await.expect("a part");
+            whole = whole.parts(CompletedPart::builder().part_number(nth).set_e_tag(put.e_tag).build());
+        }
+        let end = client.complete_multipart_upload().bucket(bucket).key(key).upload_id(upload);
+        let put = end.multipart_upload(whole.build()).send().await.expect("put together");
+        let version = put.e_tag().expect("a version");
+        assert!(version.trim_matches('"').ends_with(&format!("-{}", parts.len())), "{version}");
     }
 
     pub async fn put_all(&self, objects: impl IntoIterator<Item = (String, Vec<u8>)>) {

@@ -69,6 +69,31 @@ fn target_map(rig: &Rig, to: &Bucket) {
     });
 }
 
+/// The version of such an object is no checksum of it, and names it all the same.
+pub async fn l23_objects_that_were_put_in_parts_are_as_others(server: Arc<Server>) {
+    let (mut rig, from, to) = rig(&server, IMAGE_CONFIG, "regex = '.*'\nuse_blob_urls = false").await;
+    // Every part but the last has 5 MiB at least.
+    let first = format!("{{\"image\": \"http://localhost/a.png\", \"pad\": \"{}", "x".repeat(5 << 20));
+    from.put_in_parts("a.json", &[first.as_bytes(), b"1\"}"]).await;
+    rig.start();
+    rig.until_tasks(1);
+    assert_eq!(rig.sync(), 0);
+    from.put_in_parts("a.json", &[first.as_bytes(), b"2\"}"]).await;
+    let follows = || rig.tasks()[&0]["data"]["pad"].as_str().is_some_and(|pad| pad.ends_with('2')).then_some(());
+    until("the new version", Duration::from_secs(15), follows);
+
+    let theirs = elsewhere(&rig, 0, "dog");
+    to.put_in_parts("done/0", &[&theirs]).await;
+    until("the completion brought in", Duration::from_secs(15), || (file(&rig, 0)? == theirs).then_some(()));
+    assert_eq!(rig.sync(), 0);
+    let ours = rig.label(0, "cat");
+    to.until_holds("done/0", &ours).await;
+    let again = elsewhere(&rig, 0, "fish");
+    to.put_in_parts("done/0", &[&again]).await;
+    until("the next one", Duration::from_secs(15), || (file(&rig, 0)? == again).then_some(()));
+    assert_eq!(rig.list("conflict"), Vec::<Value>::new());
+}
+
 pub async fn what_others_put_or_take_is_brought_in_disputed_or_listed(server: Arc<Server>) {
     let (rig, _, to) = with_tasks(&server, 7).await;
     brought_in(&rig, &to).await;
