@@ -6,6 +6,7 @@
 pub mod ids;
 mod journal;
 mod json;
+mod unread;
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -58,9 +59,10 @@ pub fn start(format: LogFormat, filter: Option<&str>) {
     let ours = filter_fn(|meta| meta.target().starts_with(OURS));
     let registry = tracing_subscriber::registry().with(filter).with(ours);
     let stderr = std::io::stderr;
+    let lines = || unread::Stderr;
     let text =
-        || tracing_subscriber::fmt::layer().with_writer(stderr).with_target(false).with_ansi(stderr().is_terminal());
-    let json = || tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(false).event_format(json::Lines);
+        || tracing_subscriber::fmt::layer().with_writer(lines).with_target(false).with_ansi(stderr().is_terminal());
+    let json = || tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(false).event_format(json::Lines);
     let started = match format {
         LogFormat::Text => registry.with(text()).try_init(),
         LogFormat::Json => registry.with(json()).try_init(),
@@ -93,10 +95,14 @@ fn stderr_is_the_journal() -> bool {
 
 /// One event, one line.
 pub(crate) fn log(level: Level, event: &Event) {
-    if let Some(journal) = JOURNAL.get()
-        && to_journal(journal, level, event).is_ok()
-    {
-        return;
+    match JOURNAL.get().map(|journal| to_journal(journal, level, event)) {
+        Some(Ok(())) => return,
+        // It takes nothing now, and the other way to it would be waited for.
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+        Some(Err(_)) | None => {}
+    }
+    if let Some(lines) = unread::lost() {
+        tracing::warn!(lines, "lines of this log were not read, and are lost");
     }
     macro_rules! line {
         ($level:expr) => {

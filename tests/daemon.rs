@@ -156,5 +156,6 @@ fn guards(trials: &mut support::Trials) {
         odd::c05_an_id_that_nobody_could_have_given_does_not_move_the_next_one,
         odd::l33_a_quarantined_file_that_is_gone_is_not_listed_any_more,
         odd::l38_a_project_that_cannot_be_begun_leaves_nothing_behind,
+        odd::l39_a_log_that_nobody_reads_stops_nothing,
     );
 }

@@ -1,8 +1,11 @@
 //! What stands in a project directory and is not what it should be.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::rig::{PATIENCE, Rig, in_time, until, write};
 
@@ -190,4 +193,29 @@ pub fn l38_a_project_that_cannot_be_begun_leaves_nothing_behind() {
     rig.stop();
     rig.start();
     rig.until_tasks(1);
+}
+
+/// A pipe into a program that hangs, a terminal that is held.
+pub fn l39_a_log_that_nobody_reads_stops_nothing() {
+    let rig = Rig::local(".*");
+    let config = rig.config().display().to_string();
+    let mut daemon = rig.labelsyncd(&["--config", &config]).stderr(Stdio::piped()).spawn().expect("it starts");
+    // Each is a line: more than a pipe holds.
+    for n in 0..1_000 {
+        rig.put(&format!("{n}.png"), "a picture");
+    }
+    rig.until_tasks(1_000);
+    let saved = rig.label(0, "cat");
+    rig.until_pushed(0, &saved);
+    rig.put("new.png", "a picture");
+    rig.until_tasks(1_001);
+    let mut read = BufReader::new(daemon.stderr.take().expect("a pipe")).lines();
+    let mut line = || read.next().expect("it goes on").expect("text");
+    while !line().contains("+ task 2") {}
+    rig.put("newer.png", "a picture");
+    while !line().contains("lines of this log were not read, and are lost") {}
+    while !line().contains("+ task 1001 <- newer.png") {}
+    let pid = Pid::from_child(&daemon);
+    kill_process(pid, Signal::TERM).expect("sent");
+    assert!(daemon.wait().expect("it ends").success());
 }
