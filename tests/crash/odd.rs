@@ -22,6 +22,8 @@ enum Odd {
     Nothing,
     /// 403 to every write.
     WritesRefused,
+    /// 409 to every write: somebody else is just writing, for ever.
+    WritesDisputed,
     /// 403 to every read of an object; listings are answered.
     ReadsRefused,
     /// An error behind a 200: the write did not happen, or it did.
@@ -54,8 +56,9 @@ enum Odd {
     },
 }
 
-const ALL: [Odd; 17] = [
+const ALL: [Odd; 18] = [
     Odd::WritesRefused,
+    Odd::WritesDisputed,
     Odd::ReadsRefused,
     Odd::ErrorBehindWrite { happened: false },
     Odd::ErrorBehindWrite { happened: true },
@@ -83,6 +86,7 @@ impl Odd {
             Self::MoreWithoutToken | Self::HalfAPage | Self::KeyLost | Self::NoBodies | Self::HugeLength => {
                 Some("malformed_answer")
             }
+            Self::WritesDisputed => Some("overtaken"),
             Self::OtherEtagsListed => Some("mass_change"),
             _ => None,
         }
@@ -107,6 +111,9 @@ fn react(odd: Odd, server: &str, request: &Request, struck: &AtomicU64) -> React
     let refusal = || answer("403 Forbidden", XML, "<Error><Code>AccessDenied</Code></Error>");
     let made_up = match odd {
         Odd::WritesRefused if asked.is_write => Some(refusal()),
+        Odd::WritesDisputed if asked.is_write => {
+            Some(answer("409 Conflict", XML, "<Error><Code>ConditionalRequestConflict</Code></Error>"))
+        }
         Odd::ReadsRefused if !asked.is_write && !asked.is_listing => Some(refusal()),
         Odd::ErrorBehindWrite { happened } if asked.is_write => {
             if happened {

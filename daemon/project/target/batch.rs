@@ -41,6 +41,10 @@ const READERS: usize = 2;
 /// The least wait before a side that changed at the last moment is looked at again.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 
+/// Looks at one completion in a row that each found another side than the one before. More, and it is no coincidence: a
+/// store that refuses what is as it was seen, or somebody who writes all the time.
+const OVERTAKEN_MAX: u32 = 5;
+
 impl TargetRoad {
     /// Observes, notes, does and receipts, batch by batch. One that fails while others succeed is tried again by
     /// itself; where none succeeds the bucket is the trouble.
@@ -124,6 +128,7 @@ impl TargetRoad {
                 Ok(Seen::Nothing) => {
                     worked.done += 1;
                     self.waiting.remove(&id);
+                    self.overtaken.remove(&id);
                 }
                 Ok(Seen::Torn) => self.torn(id),
                 Err(error) if error.is_fatal() => return Err(error),
@@ -174,10 +179,12 @@ impl TargetRoad {
             match outcome {
                 Outcome::Done(receipt, happened) => {
                     self.waiting.remove(&receipt.row.id);
+                    self.overtaken.remove(&receipt.row.id);
                     receipts.push(*receipt);
                     told.extend(happened);
                 }
-                Outcome::LookAgain(id) => self.look_again(id),
+                Outcome::LookAgain(id) if self.is_coincidence(id) => self.look_again(id),
+                Outcome::LookAgain(id) => self.failed(id, overtaken(id), worked),
                 Outcome::Failed(id, error) => self.failed(id, error, worked),
             }
         }
@@ -212,6 +219,13 @@ impl TargetRoad {
         self.restless.insert(id, Instant::now() + patience);
     }
 
+    /// Whether a side that changed at the last moment has not done so again and again.
+    fn is_coincidence(&mut self, id: TaskId) -> bool {
+        let times = self.overtaken.entry(id).or_default();
+        *times = times.saturating_add(1);
+        *times <= OVERTAKEN_MAX
+    }
+
     fn look_again(&mut self, id: TaskId) {
         let again = Instant::now() + self.shared.pace.rest.max(AGAIN_MIN);
         self.restless.insert(id, again);
@@ -236,6 +250,16 @@ impl TargetRoad {
 async fn timed(means: &Means, observed: Observed, action: CompletionAction) -> Outcome {
     let begun = Instant::now();
     apply::effect(means, observed, action).await.took(begun.elapsed())
+}
+
+fn overtaken(id: TaskId) -> CycleError {
+    CycleError::Blocked {
+        code: "overtaken",
+        message: format!(
+            "completion {id} is refused again and again, as if its file or object were another one each time"
+        ),
+        hint: "see who else writes it; a store that refuses every write with a condition cannot be a target".to_owned(),
+    }
 }
 
 /// What is going to be done.

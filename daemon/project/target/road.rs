@@ -114,6 +114,8 @@ pub struct TargetRoad {
     pub(in crate::project) map_stale: bool,
     /// Pushes that fail while others go on.
     pub(in crate::project) repeats: Repeats,
+    /// How often in a row a side was another one at the last moment.
+    pub(in crate::project) overtaken: BTreeMap<TaskId, u32>,
     /// Completions dealt with since [`TargetRoad::take_changes`].
     pub(in crate::project) changes: u64,
 }
@@ -150,6 +152,7 @@ impl TargetRoad {
             map_writing: None,
             map_stale: true,
             repeats: Repeats::default(),
+            overtaken: BTreeMap::new(),
             changes: 0,
         }
     }
