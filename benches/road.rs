@@ -114,7 +114,7 @@ fn push_all(bucket: &Bucket, daemon: &mut Daemon, objects: u64) -> Option<String
     std::thread::sleep(SETTLING);
     bucket.requests();
     daemon.start();
-    let wall = daemon.until("pushes", |_| bucket.count("done/") >= objects);
+    let wall = daemon.until("pushes", |daemon| bucket.has(objects, "done/", || daemon.in_step() >= objects));
     let cost = Cost { cpu: daemon.cpu(), wall, peak_mib: daemon.peak(), output: String::new() };
     say(cost.line(&format!("labelsync: {objects} completions pushed"), bucket.requests()));
     let from = format!("{}/*", daemon.near("completions").display());

@@ -63,8 +63,17 @@ impl Bucket {
         });
     }
 
-    /// How many objects have this prefix.
-    pub fn count(&self, prefix: &str) -> u64 {
+    /// Whether so many objects have this prefix, of a bucket that took no other writes before. Asked again and again while
+    /// something is measured: a real server, whose listing would be most of its work, is asked when `done` says so.
+    pub fn has(&self, count: u64, prefix: &str, done: impl Fn() -> bool) -> bool {
+        let may_be = match self {
+            Self::Double(double) => double.writes() >= count,
+            Self::Real(..) => done(),
+        };
+        may_be && self.count(prefix) >= count
+    }
+
+    fn count(&self, prefix: &str) -> u64 {
         let (server, runtime) = match self {
             Self::Double(double) => return double.count(prefix),
             Self::Real(server, runtime) => (server, runtime),

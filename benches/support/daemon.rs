@@ -113,6 +113,14 @@ impl Daemon {
         command.arg("--socket").arg(self.dir.path().join("socket")).args(words).output().expect("it runs")
     }
 
+    /// How many completions it says are in step; asked a few times a second only, as that costs it something.
+    pub fn in_step(&self) -> u64 {
+        std::thread::sleep(Duration::from_millis(200));
+        let status: serde_json::Value =
+            serde_json::from_slice(&self.lsctl(&["--json", "status"]).stdout).unwrap_or_default();
+        status.pointer("/projects/0/target/in_step").and_then(serde_json::Value::as_u64).unwrap_or(0)
+    }
+
     /// Waits until it is so, asking often at first, at last every 20 ms; seconds that it took.
     pub fn until(&mut self, what: &str, mut so: impl FnMut(&Self) -> bool) -> f64 {
         let began = Instant::now();
