@@ -82,6 +82,7 @@ fn main() -> ExitCode {
         );
         for (name, body) in [
             ("l38_a_full_state_directory_heals", disk::l38_a_full_state_directory_heals as fn()),
+            ("l38_a_state_directory_without_inodes_heals", disk::l38_a_state_directory_without_inodes_heals),
             ("l38_a_full_project_heals", disk::l38_a_full_project_heals),
             ("l38_a_full_target_heals", disk::l38_a_full_target_heals),
             ("l38_a_read_only_project_heals", disk::l38_a_read_only_project_heals),

@@ -88,6 +88,23 @@ pub fn l38_a_full_state_directory_heals() {
     world.goes_on();
 }
 
+/// Without an inode to be had only what needs a new file waits, and says so.
+pub fn l38_a_state_directory_without_inodes_heals() {
+    let mut world = on_tmpfs("state", "size=16m,nr_inodes=60");
+    let state = world.rig.path("state");
+    fill(&state, &INODES);
+    world.label(0, "dog");
+    assert!(world.pushed_or_dead(0));
+    world.put("b.json");
+    assert!(world.tasks_or_dead(2));
+    let refused = world.rig.lsctl(&["set-source", "cats", "--regex", "b.*"]);
+    assert_ne!(refused.code, 0, "{}", refused.out);
+    assert!(refused.err.contains("No space left") && refused.err.contains("state directory"), "{}", refused.err);
+    world.look();
+    empty(&state);
+    world.goes_on();
+}
+
 pub fn l38_a_full_project_heals() {
     for (options, sizes) in [("size=1m", &SPACE[..]), ("size=4m,nr_inodes=60", &INODES)] {
         let mut world = on_tmpfs("cats", options);
