@@ -95,6 +95,7 @@ fn main() -> ExitCode {
             disk::l38_a_state_directory_that_refuses_writes_heals,
         );
         trials.test_unless("l38_no_descriptors_heal", disk::no_prlimit, disk::l38_no_descriptors_heal);
+        trials.test_unless("l50_what_no_event_tells_is_found", kill::no_strace, disk::l50_what_no_event_tells_is_found);
         trials.test_unless("l49_without_any_watch_it_polls", disk::no_limits, disk::l49_without_any_watch_it_polls);
         trials.test_unless(
             "l46_a_clock_that_jumps_loses_nothing",

@@ -197,6 +197,29 @@ pub fn no_limits() -> Option<String> {
     (!may.is_ok_and(|status| status.success())).then(|| "needs a user namespace with limits of its own".to_owned())
 }
 
+/// The watch is there, and never says anything: as on a network file system that another machine writes to.
+pub fn l50_what_no_event_tells_is_found() {
+    let mut world = World::new();
+    // Its looks at the bucket are looks at every file, too.
+    let settings = std::fs::read_to_string(world.rig.config()).expect("read");
+    let (source, target) = settings.split_once("[projects.cats.target]").expect("both sides");
+    let settings = format!("{source}[projects.cats.target]{}", target.replace("\"1s\"", "\"1h\""));
+    std::fs::write(world.rig.config(), settings).expect("written");
+    world.put("a.json");
+    let silent = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=inotify_add_watch"];
+    world.rig.spawn_under(&[&silent[..], &["-e", "inject=inotify_add_watch:retval=1"]].concat());
+    world.rig.until_answer();
+    assert!(world.tasks_or_dead(1));
+    // It believes in its watch.
+    world.rig.until_status("well", |status| {
+        let reasons = status["reasons"].as_array().map_or(0, Vec::len);
+        reasons == 0 && status["state"] == "ok"
+    });
+    world.label(0, "cat");
+    assert!(world.pushed_or_dead(0));
+    world.goes_on();
+}
+
 pub fn l49_without_any_watch_it_polls() {
     let mut world = World::new();
     world.put("a.json");
