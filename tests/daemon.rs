@@ -138,6 +138,7 @@ fn guards(trials: &mut support::Trials) {
         conflicts::l13_a_task_whose_object_is_gone_comes_back_when_it_is_selected_again,
         guards::l08_a_project_directory_that_is_missing_is_waited_for,
         guards::l08_without_its_marker_nothing_is_written_or_pushed,
+        guards::l08_a_lost_marker_that_is_accepted_gives_no_object_a_second_task,
         guards::l08_an_empty_directory_in_its_place_is_not_the_project,
         guards::l03_a_mass_removal_is_held_until_it_is_accepted,
         guards::l07_another_bucket_with_the_same_keys_is_held,

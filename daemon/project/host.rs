@@ -248,7 +248,7 @@ impl Host {
             return Ok(());
         };
         let text = if is_copy {
-            format!("a backup of the ledger was put back: {orphans} tasks are newer than it and keep their ids")
+            format!("the ledger is a backup, or begun anew: {orphans} tasks are newer than it and keep their ids")
         } else {
             format!(
                 "{orphans} tasks are newer than the ledger and keep their ids: it is an old copy, or tasks.json is another \

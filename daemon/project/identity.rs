@@ -47,6 +47,15 @@ pub struct Registry {
     state_dir: PathBuf,
 }
 
+/// Whose the tasks are that a new ledger finds in `tasks.json`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tasks {
+    /// Label Studio's own: the project is new.
+    LabelStudios,
+    /// The project had a ledger before: objects that a task is about get no second one.
+    MayBeOurs,
+}
+
 impl Registry {
     /// In the state directory.
     pub fn new(state_dir: &Path) -> Self {
@@ -55,9 +64,9 @@ impl Registry {
 
     /// A new project for the directory. Its ledger is there before its marker: a project that has one and no ledger has
     /// lost it. Where the marker cannot be made this is tried again and again: the ledger of each try goes with it.
-    fn found(&self, dir: &Dir) -> Result<Uuid, CycleError> {
+    fn found(&self, dir: &Dir, tasks: Tasks) -> Result<Uuid, CycleError> {
         let project = Uuid::new_v4();
-        let founded = self.bear(project).and_then(|()| Ok(write_marker(dir, project)?));
+        let founded = self.bear(project, tasks).and_then(|()| Ok(write_marker(dir, project)?));
         if founded.is_err() && matches!(read_marker(dir), Ok(None)) {
             // What failed is told; a ledger that is left without a project is only a file.
             drop(Ledger::remove(&ledger_path(&self.state_dir, &project)));
@@ -65,12 +74,17 @@ impl Registry {
         founded.map(|()| project)
     }
 
-    fn bear(&self, project: Uuid) -> Result<(), CycleError> {
+    fn bear(&self, project: Uuid, tasks: Tasks) -> Result<(), CycleError> {
         let path = ledger_path(&self.state_dir, &project);
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
         }
-        Ok(Ledger::open(&path)?.set_meta("project", &project.to_string())?)
+        let is_new = !path.try_exists()?;
+        let ledger = Ledger::open(&path)?;
+        if is_new && tasks == Tasks::MayBeOurs {
+            ledger.is_behind()?;
+        }
+        Ok(ledger.set_meta("project", &project.to_string())?)
     }
 
     fn read(&self, name: &ProjectName) -> Result<Option<Uuid>, CycleError> {
@@ -118,7 +132,7 @@ pub fn identify(
             Ok(Identity::Known(marked))
         }
         (None, None) => {
-            let project = registry.found(dir)?;
+            let project = registry.found(dir, Tasks::LabelStudios)?;
             registry.write(name, project).map_err(state)?;
             Ok(Identity::Known(project))
         }
@@ -129,10 +143,10 @@ pub fn identify(
             }
             let project = match marked {
                 Some(marked) => {
-                    registry.bear(marked)?;
+                    registry.bear(marked, Tasks::MayBeOurs)?;
                     marked
                 }
-                None => registry.found(dir)?,
+                None => registry.found(dir, Tasks::MayBeOurs)?,
             };
             registry.write(name, project).map_err(state)?;
             Ok(Identity::Known(project))

@@ -108,6 +108,38 @@ pub fn l08_without_its_marker_nothing_is_written_or_pushed() {
     rig.until_status("ok", |status| status["state"] == "ok");
 }
 
+/// The operator says that it goes on without: the tasks that stand there are still those of their objects.
+pub fn l08_a_lost_marker_that_is_accepted_gives_no_object_a_second_task() {
+    for json in [false, true] {
+        let mut rig = Rig::local(".*");
+        let settings = rig.local_project("cats", ".*");
+        let form = if json { "poll_interval = \"1s\"\nuse_blob_urls = false\n[" } else { "poll_interval = \"1s\"\n[" };
+        rig.settings(&settings.replace("poll_interval = \"1s\"\n[", form));
+        for n in 0..3 {
+            rig.put(&format!("{n}.json"), &format!("{{\"image\": \"http://x/{n}.png\"}}"));
+        }
+        rig.start();
+        let before = rig.until_tasks(3);
+        let saved = rig.label(1, "cat");
+        rig.until_pushed(1, &saved);
+        std::fs::remove_file(rig.path("cats/labelsync.json")).expect("removed");
+        rig.until_code("project_reinitialised");
+        let hold = rig.status()["holds"][0]["id"].as_str().expect("an id").to_owned();
+        rig.ok(&["accept", "cats", &hold]);
+        rig.until_code("target_owned");
+        let hold = rig.status()["holds"][0]["id"].as_str().expect("an id").to_owned();
+        rig.ok(&["accept", "cats", &hold]);
+        rig.put("3.json", "{\"image\": \"http://x/3.png\"}");
+        let after = rig.until_tasks(4);
+        assert_eq!(rig.sync(), 0);
+        assert_eq!(rig.tasks(), after, "json: {json}");
+        assert!(before.iter().all(|(id, task)| after.get(id) == Some(task)), "{before:?} {after:?}");
+        assert_eq!(std::fs::read(rig.path("out/done/1")).expect("there"), saved);
+        // They are the objects' again, not Label Studio's own.
+        assert_eq!((rig.status()["tasks"].clone(), rig.status()["foreign_tasks"].clone()), (json!(4), json!(0)));
+    }
+}
+
 pub fn l08_an_empty_directory_in_its_place_is_not_the_project() {
     let (rig, saved) = with_a_pushed_completion();
     std::fs::rename(rig.path("cats"), rig.path("elsewhere")).expect("moved");

@@ -140,7 +140,7 @@ pub fn l17_a_backup_that_is_put_back_gives_no_id_again() {
         fs::copy(&backup, ledger(&rig)).expect("copied");
         rig.start();
         goes_on(&rig, &tasks, &format!("new-{newer}.json"));
-        let told = format!("a backup of the ledger was put back: {newer} tasks are newer");
+        let told = format!("the ledger is a backup, or begun anew: {newer} tasks are newer");
         assert!(rig.log().contains(&told), "{}", rig.log());
     }
 }
@@ -199,7 +199,7 @@ pub fn l17_a_backup_that_is_put_back_while_it_is_used_gives_no_id_again() {
     let saved = rig.label(TASKS as u64 + 3, "cat");
     rig.until_pushed(TASKS as u64 + 3, &saved);
     fs::rename(&backup, ledger(&rig)).expect("put back");
-    until("it is noticed", PATIENCE, || rig.log().contains("a backup of the ledger was put back").then_some(()));
+    until("it is noticed", PATIENCE, || rig.log().contains("the ledger is a backup, or begun anew").then_some(()));
     rig.until_status("ok", |status| status["state"] == "ok");
     goes_on(&rig, &tasks, "the next.json");
     assert_eq!(fs::read(rig.path(&format!("out/done/{}", TASKS + 3))).expect("read"), saved);

@@ -136,9 +136,14 @@ fn forget_oldest(path: &Path) -> io::Result<()> {
 }
 
 impl Ledger {
-    /// Whether this is an `lsctl backup` that was put back: `tasks.json` may be ahead of it.
+    /// Whether this is an `lsctl backup` that was put back, or was begun anew: `tasks.json` may be ahead of it.
     pub fn is_copy(&self) -> Result<bool, LedgerError> {
         Ok(self.meta(IS_COPY)?.is_some())
+    }
+
+    /// `tasks.json` is ahead of it, as it is of a backup that was put back.
+    pub fn is_behind(&self) -> Result<(), LedgerError> {
+        self.set_meta(IS_COPY, "1")
     }
 
     /// What was to be learnt from `tasks.json` is.
