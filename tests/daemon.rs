@@ -9,6 +9,8 @@ mod changes;
 mod conflicts;
 #[path = "daemon/guards.rs"]
 mod guards;
+#[path = "daemon/identity.rs"]
+mod identity;
 #[path = "daemon/label_studio.rs"]
 mod label_studio;
 #[path = "daemon/ledger.rs"]
@@ -138,7 +140,7 @@ fn guards(trials: &mut support::Trials) {
         conflicts::l13_a_task_whose_object_is_gone_comes_back_when_it_is_selected_again,
         guards::l08_a_project_directory_that_is_missing_is_waited_for,
         guards::l08_without_its_marker_nothing_is_written_or_pushed,
-        guards::l08_a_lost_marker_that_is_accepted_gives_no_object_a_second_task,
+        identity::l08_a_lost_marker_that_is_accepted_gives_no_object_a_second_task,
         guards::l08_an_empty_directory_in_its_place_is_not_the_project,
         guards::l03_a_mass_removal_is_held_until_it_is_accepted,
         guards::l07_another_bucket_with_the_same_keys_is_held,
@@ -152,8 +154,8 @@ fn guards(trials: &mut support::Trials) {
         guards::c05_ids_that_the_target_holds_completions_for_are_not_given,
         guards::l10_one_bucket_for_both_directions_feeds_nothing_back,
         guards::l10_nothing_of_a_target_below_the_source_is_a_task,
-        guards::l43_a_copy_of_a_project_is_not_served_beside_it,
-        guards::l08_a_project_that_was_moved_goes_on,
+        identity::l43_a_copy_of_a_project_is_not_served_beside_it,
+        identity::l08_a_project_that_was_moved_goes_on,
         odd::c05_an_id_that_nobody_could_have_given_does_not_move_the_next_one,
         odd::l33_a_quarantined_file_that_is_gone_is_not_listed_any_more,
         odd::l38_a_project_that_cannot_be_begun_leaves_nothing_behind,
