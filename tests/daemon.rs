@@ -51,6 +51,7 @@ fn polls_and_metrics(trials: &mut support::Trials) {
     add!(trials:
         polls::projects_that_begin_together_poll_apart,
         polls::an_idle_bucket_is_polled_less_often_until_it_has_news,
+        metrics::l90_what_waits_for_a_target_that_was_not_reached_yet_is_counted,
         metrics::l90_metrics_are_scraped_as_recorded,
         metrics::l50_saving_all_the_time_does_not_put_off_the_look_at_everything,
         metrics::l90_the_oldest_push_that_waits_is_in_the_metrics,

@@ -191,3 +191,18 @@ pub fn a_taken_port_is_told_and_the_main_job_runs() {
     rig.until_tasks(1);
     assert!(rig.ok(&["events"]).contains("metrics_listen: cannot listen"), "{}", rig.log());
 }
+
+/// Also where not even the mark can be read: after a start, and a minute into an outage.
+pub fn l90_what_waits_for_a_target_that_was_not_reached_yet_is_counted() {
+    let mut rig = super::service::unreachable();
+    let data = serde_json::json!({"image": "http://x/a.png"});
+    crate::support::rig::write(
+        &rig.path("cats/tasks.json"),
+        &serde_json::json!({"0": {"id": 0, "data": data}}).to_string(),
+    );
+    let saved = crate::support::rig::completion(0, &data, "cat");
+    std::fs::create_dir_all(rig.path("cats/completions")).expect("made");
+    std::fs::write(rig.path("cats/completions/0.json"), saved).expect("written");
+    rig.start();
+    rig.until_status("one waits", |status| status["target"]["pending"] == 1);
+}

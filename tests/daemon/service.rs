@@ -26,7 +26,7 @@ impl Told {
 }
 
 /// A project whose buckets nobody serves.
-fn unreachable() -> Rig {
+pub fn unreachable() -> Rig {
     let mut rig = Rig::new();
     rig.environment.push(("AWS_ACCESS_KEY_ID", "a-key".to_owned()));
     rig.environment.push(("AWS_SECRET_ACCESS_KEY", "a-secret".to_owned()));

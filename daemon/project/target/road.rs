@@ -186,12 +186,10 @@ impl TargetRoad {
             let shared = self.shared.clone();
             blocking(move || look::refuse_own_target(&shared)).await?;
         }
-        if !self.is_claimed(side, &look).await? {
-            return Ok(());
-        }
         let mut look = look;
-        let mut looked = match self.look(side, look.clone()).await {
-            Ok(looked) => looked,
+        let mut looked = match self.look_if_claimed(side, &look).await {
+            Ok(Some(looked)) => looked,
+            Ok(None) => return Ok(()),
             Err(error) => {
                 self.note_waiting_here(side).await;
                 return Err(error);
@@ -233,6 +231,14 @@ impl TargetRoad {
         let happened = Happened::new(Level::Notice, "ids_reserved", text).key(&key);
         self.shared.tell(happened.bucket(Some(side.store.root())));
         Ok(())
+    }
+
+    /// `None`: the prefix is not ours.
+    async fn look_if_claimed(&mut self, side: &TargetSide, look: &Look) -> Result<Option<TargetLooked>, CycleError> {
+        if !self.is_claimed(side, look).await? {
+            return Ok(None);
+        }
+        self.look(side, look.clone()).await.map(Some)
     }
 
     async fn look(&mut self, side: &TargetSide, look: Look) -> Result<TargetLooked, CycleError> {
