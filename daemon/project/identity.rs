@@ -79,10 +79,10 @@ impl Registry {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
         }
-        let is_new = !path.try_exists()?;
         let ledger = Ledger::open(&path)?;
-        if is_new && tasks == Tasks::MayBeOurs {
-            ledger.is_behind()?;
+        // It says whose it is last: one that was begun, and no more, is begun again.
+        if tasks == Tasks::MayBeOurs && ledger.meta("project")?.is_none() {
+            ledger.note_behind()?;
         }
         Ok(ledger.set_meta("project", &project.to_string())?)
     }
@@ -221,4 +221,29 @@ fn write_marker(dir: &Dir, project: Uuid) -> Result<(), NearError> {
     })?;
     debug_assert!(replaced.displaced.is_none(), "it was absent");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The daemon died between the ledger's first line and its last: the tasks that stand there are still compared.
+    #[test]
+    fn l35_a_ledger_that_was_only_begun_is_begun_again() {
+        let state_dir = tempfile::tempdir().unwrap();
+        let registry = Registry::new(state_dir.path());
+        let project = Uuid::new_v4();
+        let path = ledger_path(state_dir.path(), &project);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        drop(Ledger::open(&path).unwrap());
+        registry.bear(project, Tasks::MayBeOurs).unwrap();
+        let ledger = Ledger::open(&path).unwrap();
+        assert!(ledger.is_copy().unwrap());
+
+        // One that is whole is no copy, whoever asks for it again.
+        ledger.is_no_copy_now().unwrap();
+        drop(ledger);
+        registry.bear(project, Tasks::MayBeOurs).unwrap();
+        assert!(!Ledger::open(&path).unwrap().is_copy().unwrap());
+    }
 }

@@ -142,7 +142,7 @@ impl Ledger {
     }
 
     /// `tasks.json` is ahead of it, as it is of a backup that was put back.
-    pub fn is_behind(&self) -> Result<(), LedgerError> {
+    pub fn note_behind(&self) -> Result<(), LedgerError> {
         self.set_meta(IS_COPY, "1")
     }
 
