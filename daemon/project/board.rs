@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ledger::HoldRow;
 use crate::clock::UnixMillis;
-use crate::control::api::{Hold, Item, Progress, ProjectStatus, Reason, State};
+use crate::control::api::{Hold, Item, Progress, ProjectStatus, Reason, SourceStatus, State};
 use crate::names::Key;
 use crate::pulse::Pulse;
 use crate::sync::completions::MISSING;
@@ -118,9 +118,23 @@ impl Board {
         self.lock().pending = items;
     }
 
-    /// Replaces the samples of what was skipped.
-    pub fn set_skipped(&self, samples: BTreeMap<Skip, Vec<Key>>) {
-        self.lock().skipped = samples;
+    /// What a complete look at the source came to: its counts, samples of what it skipped, and the warning that they give.
+    /// At once: who reads the counts finds what they mean. `None` leaves the warnings as they are.
+    pub fn set_looked(
+        &self,
+        now: UnixMillis,
+        counts: impl FnOnce(&mut SourceStatus),
+        samples: BTreeMap<Skip, Vec<Key>>,
+        warnings: Option<(&[&str], Option<Reason>)>,
+    ) {
+        let mut inner = self.lock();
+        inner.skipped = samples;
+        inner.status.source.as_mut().map(counts);
+        if let Some((codes, reason)) = warnings {
+            inner.warnings.retain(|code, _| !codes.contains(&code.as_str()));
+            inner.warnings.extend(reason.map(|reason| (reason.code.clone(), reason)));
+        }
+        inner.settle(now);
     }
 
     /// Changes what the status says, then the state follows.

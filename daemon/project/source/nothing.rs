@@ -4,7 +4,6 @@
 //! Not here: what is gone at once (`holds`); where that is held, nothing is said here.
 
 use crate::control::api::Reason;
-use crate::project::shared::Shared;
 use crate::settings::SourceSettings;
 use crate::sync::source::Counts;
 
@@ -12,22 +11,11 @@ const NO_REGEX: &str = "no_regex";
 const NOTHING_LISTED: &str = "nothing_listed";
 const NOTHING_SELECTED: &str = "nothing_selected";
 
-/// Warns of a look at `root` that took nothing; withdraws what an earlier look said.
-pub(super) fn tell(counts: &Counts, settings: &SourceSettings, root: &str, shared: &Shared) {
-    let now = shared.now();
-    let reason = reason(counts, settings, root, shared.name.as_str());
-    for code in [NO_REGEX, NOTHING_LISTED, NOTHING_SELECTED] {
-        if reason.as_ref().is_none_or(|reason| reason.code != code) {
-            shared.board.unwarn(now, code);
-        }
-    }
-    if let Some(reason) = reason {
-        shared.board.warn(now, reason);
-    }
-}
+/// What may be said of a look; at most one of them stands.
+pub(super) const CODES: [&str; 3] = [NO_REGEX, NOTHING_LISTED, NOTHING_SELECTED];
 
-/// An empty bucket without a prefix is no surprise: nothing is said of it.
-fn reason(counts: &Counts, settings: &SourceSettings, root: &str, project: &str) -> Option<Reason> {
+/// What a look at `root` that took nothing gives to say. An empty bucket without a prefix is no surprise.
+pub(super) fn reason(counts: &Counts, settings: &SourceSettings, root: &str, project: &str) -> Option<Reason> {
     let Counts { listed, selected, skipped, .. } = counts;
     let skipped: u64 = skipped.values().sum();
     let (code, message, hint) = match (listed, selected) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::control::api::{PLAN_LINES_MAX, PlanView, Progress};
+use crate::control::api::{PLAN_LINES_MAX, PlanView, Progress, SourceStatus};
 use crate::events::{Happened, Level};
 use crate::names::TaskId;
 use crate::project::adopted::{is_adopted, not_adopted};
@@ -189,14 +189,14 @@ impl SourceRoad {
         let config = self.label_config().await?;
         self.recheck(&config).await?;
         let looked = self.look(side, &config).await?;
-        self.publish(&looked.sealed.counts);
         let is_news = looked.sealed.counts.differences > 0;
         self.without_news = if is_news { 0 } else { self.without_news.saturating_add(1) };
         let held = holds::rows(&looked.sealed, side, &self.shared);
-        if holds::is_held(held, side, &self.shared).await? {
+        let is_held = holds::is_held(held, side, &self.shared).await?;
+        self.publish(&looked.sealed.counts, (!is_held).then_some(side));
+        if is_held {
             return Ok(());
         }
-        nothing::tell(&looked.sealed.counts, &side.settings, side.store.root(), &self.shared);
         self.deselect_other_buckets(side).await?;
         let counts = self.reserve(side, &config, looked).await?;
         self.meter_skipped(counts.skipped);
@@ -294,7 +294,7 @@ impl SourceRoad {
                 }
             }
         }
-        self.publish(&counts);
+        self.publish(&counts, None);
         failed.or_else(|| ids.ran_out().then(out_of_ids)).map_or(Ok(counts), Err)
     }
 
@@ -389,15 +389,16 @@ impl SourceRoad {
         Ok(config.1)
     }
 
-    fn publish(&self, counts: &Counts) {
-        let now = self.shared.now();
-        self.shared.board.set_skipped(counts.samples.clone());
-        self.shared.board.update(now, |status| {
-            let Some(source) = &mut status.source else { return };
-            source.listed = counts.listed;
-            source.selected = counts.selected;
+    /// `side`: what is said of a look that took nothing is said anew.
+    fn publish(&self, counts: &Counts, side: Option<&SourceSide>) {
+        let name = self.shared.name.as_str();
+        let warning = side.map(|side| nothing::reason(counts, &side.settings, side.store.root(), name));
+        let warnings = warning.map(|warning| (nothing::CODES.as_slice(), warning));
+        let numbers = |source: &mut SourceStatus| {
+            (source.listed, source.selected) = (counts.listed, counts.selected);
             source.skipped = codes(&counts.skipped);
-        });
+        };
+        self.shared.board.set_looked(self.shared.now(), numbers, counts.samples.clone(), warnings);
     }
 
     /// The last step of a cycle, and what there is after it. Counting takes as long as there are tasks: where nothing was
