@@ -11,7 +11,8 @@ use crate::failure::{Exit, Failure};
 /// Arguments of `resolve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// [PROJECT] KEY…: task ids or target keys; the first word is the project if a project has that name
+    /// [PROJECT] KEY…: task ids, target keys, or `older_here`, `target_missing`: all of these; the first word is the
+    /// project if a project has that name
     #[arg(required = true, value_name = "PROJECT|KEY")]
     words: Vec<String>,
     /// Which side wins; the other is kept in the state directory

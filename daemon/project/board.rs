@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::ledger::HoldRow;
 use crate::clock::UnixMillis;
 use crate::control::api::{Hold, Item, Progress, ProjectStatus, Reason, SourceStatus, State};
-use crate::names::Key;
+use crate::names::{Key, ProjectName};
 use crate::pulse::Pulse;
+use crate::sync::action::OLDER_HERE;
 use crate::sync::completions::MISSING;
 use crate::sync::select::Skip;
 
@@ -292,6 +293,20 @@ fn missing_there(project: &str, missing: u64) -> Reason {
         hint: format!(
             "`lsctl resolve {project} {MISSING} --keep local` pushes them again, with an ID only that one; \
              `lsctl list {project} --state conflict` lists them"
+        ),
+    }
+}
+
+/// Among the conflicts; many come at once, as by a backup that is put back.
+pub(super) fn older_here(project: &ProjectName, older: u64) -> Reason {
+    Reason {
+        code: OLDER_HERE.to_owned(),
+        message: match older {
+            1 => "1 completion is older than what is in the target, as if a backup had been put back".to_owned(),
+            n => format!("{n} completions are older than what is in the target, as if a backup had been put back"),
+        },
+        hint: format!(
+            "`lsctl resolve {project} {OLDER_HERE} --keep remote` brings the newer ones back, `--keep local` pushes the older"
         ),
     }
 }

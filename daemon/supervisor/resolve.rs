@@ -1,4 +1,4 @@
-//! `lsctl resolve`: a person ends a conflict, or wants what is missing in the target to be there again.
+//! `lsctl resolve`: a person ends conflicts, or wants what is missing in the target to be there again.
 //!
 //! Promise: what cannot take effect is refused with its reason, not called done.
 //! Not here: doing it (the target's cycle), what it means (`sync::completions`).
@@ -14,18 +14,20 @@ use crate::control::api::{Done, Item, Keep, Refusal};
 use crate::events::{Happened, Level};
 use crate::names::{Key, ProjectName, TaskId, counted};
 use crate::project::error::{CycleError, blocking};
+use crate::project::ledger::{Ledger, LedgerError};
 use crate::project::shared::Shared;
 use crate::project::target::apply;
 use crate::project::target::road::TargetSide;
 use crate::project::validate::MAX_COMPLETION_BYTES;
 use crate::project::wakes::TargetWake;
+use crate::sync::action::OLDER_HERE;
 use crate::sync::completions::{MISSING, RecordedState, Resolution, why_not_remote};
 
 /// Objects looked into at once before their side is kept.
 const LOOKS_AT_ONCE: usize = 16;
 
 impl Supervisor {
-    /// See the top. The key `target_missing` stands for all that are missing there.
+    /// See the top. Some keys name [many](Many).
     pub(super) async fn end_conflicts(
         &self,
         project: &ProjectName,
@@ -43,35 +45,26 @@ impl Supervisor {
             Keep::Local => Resolution::Local,
             Keep::Remote => Resolution::Remote,
         };
-        let judged: Vec<(String, Option<TaskId>, Option<Why>)> = futures::stream::iter(keys)
+        let judged: Vec<Result<Named, Item>> = futures::stream::iter(keys)
             .map(|key| judge(&shared, &side, key, resolution))
             .buffered(LOOKS_AT_ONCE)
             .try_collect()
             .await
             .map_err(|error| refused(&error))?;
-        let mut refused = Vec::new();
-        let (mut wanted, mut all_missing) = (BTreeSet::new(), false);
-        for (key, id, why) in judged {
-            match (id, why) {
-                (Some(id), None) => {
-                    wanted.insert(id);
-                }
-                (None, None) => all_missing = true,
-                (_, Some((reason, detail))) => refused.push(Item {
-                    key: Some(key),
-                    id: id.map(TaskId::get),
-                    reason: reason.to_owned(),
-                    detail,
-                    ..Default::default()
-                }),
+        let (mut wanted, mut many, mut refused) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        for named in judged {
+            match named {
+                Ok(Named::One(id)) => drop(wanted.insert(id)),
+                Ok(Named::Many(of)) => drop(many.insert(of)),
+                Err(item) => refused.push(item),
             }
         }
         let ids = wanted.clone();
-        let missing = in_ledger(move || {
+        let many = in_ledger(move || {
             for id in ids {
                 shared.ledger.resolve(id, resolution)?;
             }
-            Ok(if all_missing { shared.ledger.push_missing_again()? } else { 0 })
+            many.into_iter().map(|of| Ok((of, of.resolve(&shared.ledger, resolution)?))).collect::<Result<Vec<_>, _>>()
         })
         .await?;
         let word = if keep == Keep::Local { "local" } else { "remote" };
@@ -81,40 +74,104 @@ impl Supervisor {
             let happened = happened.task(Some(*id)).key(&Key::new(format!("{}{id}", side.prefix())));
             self.tell(project, happened.actor(who(actor)));
         }
-        let count = wanted.len() as u64 + missing;
-        let text = if all_missing {
-            let text = format!("{missing} completions that are missing in the target are pushed again");
+        let mut count = wanted.len() as u64;
+        let mut texts = Vec::new();
+        if many.is_empty() || count > 0 {
+            texts.push(format!("{}: {then}", counted(count, "conflict")));
+        }
+        let wake = if many.is_empty() { TargetWake::Some(wanted) } else { TargetWake::Full };
+        for (of, n) in many {
+            let text = of.text(n, resolution);
             self.tell(project, Happened::new(Level::Notice, "resolved", text.clone()).actor(who(actor)));
-            running.wakes.wake_all();
-            text
-        } else {
-            running.wakes.wake_target(TargetWake::Some(wanted));
-            format!("{}: {then}", counted(count, "conflict"))
-        };
-        Ok(Done { message: text, count, refused })
+            texts.push(text);
+            count += n;
+        }
+        running.wakes.wake_target(wake);
+        Ok(Done { message: texts.join("; "), count, refused })
     }
 }
 
 /// Why it cannot be: a stable code, and words.
 type Why = (&'static str, String);
 
-/// Which completion a key names (none: all that are missing), and why its side cannot be kept.
+/// What a key names.
+enum Named {
+    One(TaskId),
+    Many(Many),
+}
+
+/// Completions that a person needs no ids for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Many {
+    /// All that are missing in the target: [`MISSING`].
+    Missing,
+    /// All whose file is older than what is in the target: [`OLDER_HERE`].
+    Older,
+}
+
+impl Many {
+    fn named(key: &str) -> Option<Self> {
+        match key {
+            MISSING => Some(Self::Missing),
+            OLDER_HERE => Some(Self::Older),
+            _ => None,
+        }
+    }
+
+    fn why_not(self, resolution: Resolution) -> Option<Why> {
+        (self == Self::Missing && resolution == Resolution::Remote).then(no_object)
+    }
+
+    fn resolve(self, ledger: &Ledger, resolution: Resolution) -> Result<u64, LedgerError> {
+        match self {
+            Self::Missing => ledger.push_missing_again(),
+            Self::Older => ledger.resolve_older(resolution),
+        }
+    }
+
+    fn text(self, count: u64, resolution: Resolution) -> String {
+        let completions = counted(count, "completion");
+        match (self, resolution) {
+            (Self::Missing, _) => format!("{completions} missing in the target: pushed again"),
+            (Self::Older, Resolution::Remote) => {
+                format!(
+                    "{completions} older than in the target: the newer is brought back, the older goes to the state directory"
+                )
+            }
+            (Self::Older, Resolution::Local) => {
+                format!(
+                    "{completions} older than in the target: the older is pushed, the newer goes to the state directory"
+                )
+            }
+        }
+    }
+}
+
+/// What a key names, or why its side cannot be kept.
 async fn judge(
     shared: &Shared,
     side: &TargetSide,
     key: String,
     resolution: Resolution,
-) -> Result<(String, Option<TaskId>, Option<Why>), CycleError> {
-    if key == MISSING {
-        let why = (resolution == Resolution::Remote).then(no_object);
-        return Ok((key, None, why));
-    }
-    let id = TaskId::parse(&key).or_else(|| TaskId::parse(key.strip_prefix(&side.prefix())?));
-    let why = match id {
-        Some(id) => why_not(shared, side, id, resolution).await?,
-        None => Some(no_conflict()),
+) -> Result<Result<Named, Item>, CycleError> {
+    let (named, why) = match (Many::named(&key), TaskId::parse(&key)) {
+        (Some(many), _) => (Some(Named::Many(many)), many.why_not(resolution)),
+        (None, id) => match id.or_else(|| TaskId::parse(key.strip_prefix(&side.prefix())?)) {
+            Some(id) => (Some(Named::One(id)), why_not(shared, side, id, resolution).await?),
+            None => (None, None),
+        },
     };
-    Ok((key, id, why))
+    let id = match &named {
+        Some(Named::One(id)) => Some(id.get()),
+        Some(Named::Many(_)) | None => None,
+    };
+    Ok(match (named, why) {
+        (Some(named), None) => Ok(named),
+        (_, why) => {
+            let (reason, detail) = why.unwrap_or_else(no_conflict);
+            Err(Item { key: Some(key), id, reason: reason.to_owned(), detail, ..Default::default() })
+        }
+    })
 }
 
 async fn why_not(

@@ -323,7 +323,12 @@ pub enum Dispute {
     DataMismatch,
     /// The object in the target is no completion of this id: no JSON, or without what one has (contract C16).
     NoCompletion,
+    /// The file is from before what was in step, as out of a backup: it would overwrite the newer one.
+    OlderHere,
 }
+
+/// The code of [`Dispute::OlderHere`].
+pub const OLDER_HERE: &str = "older_here";
 
 impl Dispute {
     /// The stable code.
@@ -334,14 +339,21 @@ impl Dispute {
             Self::IdReused => "id_reused",
             Self::DataMismatch => "data_mismatch",
             Self::NoCompletion => "no_completion",
+            Self::OlderHere => OLDER_HERE,
         }
     }
 
     /// From its code.
     pub fn parse(code: &str) -> Option<Self> {
-        [Self::BothChanged, Self::DeletedHere, Self::IdReused, Self::DataMismatch, Self::NoCompletion]
-            .into_iter()
-            .find(|d| d.code() == code)
+        let all = [
+            Self::BothChanged,
+            Self::DeletedHere,
+            Self::IdReused,
+            Self::DataMismatch,
+            Self::NoCompletion,
+            Self::OlderHere,
+        ];
+        all.into_iter().find(|d| d.code() == code)
     }
 
     /// One line for a person.
@@ -352,6 +364,7 @@ impl Dispute {
             Self::IdReused => "the file is about other data than this id stood for: Label Studio gave the id again",
             Self::DataMismatch => "the object in the target is about other data than the task of this id",
             Self::NoCompletion => "the object in the target is no completion of this id",
+            Self::OlderHere => "the file is older than what is in the target, as if a backup had been put back",
         }
     }
 }

@@ -7,6 +7,10 @@
 use super::action::{CompletionAction, Dispute};
 use crate::names::{ETag, Sha256};
 
+mod older;
+pub use older::goes_back;
+use older::{older_here, was_older};
+
 /// The code of an object that is gone from the target: it is pushed again when the file changes or a person wants it.
 pub const MISSING: &str = "target_missing";
 
@@ -74,6 +78,8 @@ pub enum Local {
         canonical: Sha256,
         /// Hash of its task data.
         data_hash: Sha256,
+        /// It is from before the file that was here last ([`goes_back`]).
+        goes_back: bool,
     },
     /// At rest, and no completion.
     Bad {
@@ -190,9 +196,7 @@ pub fn decide(b: Option<&Recorded>, l: &Local, r: &Remote, task: &TaskFacts, pol
         LocalChange::Bad { reason, detail } => bad(b, l, reason, detail),
         LocalChange::None => unchanged_here(b, l, r, there, task, policy),
         LocalChange::Gone => gone_here(b, r, there, policy),
-        LocalChange::Changed { sha, canonical, data_hash } => {
-            changed_here(b, Mine { sha, canonical, data_hash }, r, there, task)
-        }
+        LocalChange::Changed(mine) => changed_here(b, mine, r, there, task),
     }
 }
 
@@ -217,7 +221,7 @@ fn must_look(b: &Recorded, l: &Local) -> bool {
 enum LocalChange<'a> {
     None,
     Gone,
-    Changed { sha: Sha256, canonical: Sha256, data_hash: Sha256 },
+    Changed(Mine),
     Bad { reason: &'a str, detail: &'a str },
 }
 
@@ -228,9 +232,12 @@ fn local_change<'a>(b: Option<&Recorded>, l: &'a Local) -> LocalChange<'a> {
         Local::Absent if recorded.is_none() => LocalChange::None,
         Local::Absent => LocalChange::Gone,
         Local::File { sha, .. } if recorded == Some(*sha) => LocalChange::None,
-        Local::File { sha, canonical, data_hash } => {
-            LocalChange::Changed { sha: *sha, canonical: *canonical, data_hash: *data_hash }
-        }
+        Local::File { sha, canonical, data_hash, goes_back } => LocalChange::Changed(Mine {
+            sha: *sha,
+            canonical: *canonical,
+            data_hash: *data_hash,
+            goes_back: *goes_back,
+        }),
         Local::AsRecorded | Local::Unread | Local::Unsettled => LocalChange::None,
     }
 }
@@ -363,6 +370,7 @@ fn unchanged_here(
         }
         RemoteChange::Gone => Decision::Act(CompletionAction::Missing),
         RemoteChange::Ours if matches!(l, Local::Absent) => forget_or_bury(r, policy),
+        RemoteChange::Ours if matches!(l, Local::File { goes_back: true, .. }) => older_here(),
         RemoteChange::Ours => push(r.version()),
         RemoteChange::Changed if needs_reading(b, r) => Decision::ReadRemote,
         // A tombstone is not undone by what others write; that is for a person.
@@ -421,6 +429,8 @@ fn bring_in(r: &Remote, task: &TaskFacts) -> Decision {
 fn gone_here(b: Option<&Recorded>, r: &Remote, there: RemoteChange, policy: TargetPolicy) -> Decision {
     match (there, r) {
         (RemoteChange::AsRecorded, Remote::Unseen) => Decision::LookRemote,
+        // Only the older one is deleted.
+        (RemoteChange::AsRecorded, _) if was_older(b) => Decision::Act(CompletionAction::Bury),
         (RemoteChange::AsRecorded | RemoteChange::Ours, _) => forget_or_bury(r, policy),
         (RemoteChange::Gone, _) => Decision::Act(CompletionAction::Forget),
         (RemoteChange::Changed, _) if needs_reading(b, r) => Decision::ReadRemote,
@@ -441,6 +451,7 @@ struct Mine {
     sha: Sha256,
     canonical: Sha256,
     data_hash: Sha256,
+    goes_back: bool,
 }
 
 fn changed_here(b: Option<&Recorded>, mine: Mine, r: &Remote, there: RemoteChange, task: &TaskFacts) -> Decision {
@@ -455,10 +466,15 @@ fn changed_here(b: Option<&Recorded>, mine: Mine, r: &Remote, there: RemoteChang
     if !explained || !over_ours {
         return Decision::Act(CompletionAction::Dispute(Dispute::IdReused));
     }
+    let etag = b.and_then(|b| b.etag.clone());
+    // What was made of an older one has not seen the newer one either.
+    let is_older = mine.goes_back || was_older(b);
     match there {
-        RemoteChange::AsRecorded => push(b.and_then(|b| b.etag.clone())),
+        RemoteChange::AsRecorded if etag.is_some() && is_older => older_here(),
+        RemoteChange::AsRecorded => push(etag),
         RemoteChange::Gone => push(None),
         RemoteChange::Ours if r.holds(Some(mine.sha)) => Decision::Act(CompletionAction::Adopt),
+        RemoteChange::Ours if is_older => older_here(),
         RemoteChange::Ours => push(r.version()),
         RemoteChange::Changed => {
             let Remote::Object { sha, meaning, .. } = r else { return Decision::ReadRemote };

@@ -1,5 +1,8 @@
 //! What needs a person about completions, and how a person ends it.
 
+use std::fs::File;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::rig::{PATIENCE, Rig, completion, find_code, until, write};
@@ -106,6 +109,103 @@ pub fn l29_what_is_missing_in_the_target_is_pushed_again_where_a_person_says_so(
     rig.until_pushed(2, &saved[2]);
     let status = rig.until_status("none missing", |status| status["target"]["target_missing"] == 0);
     assert_eq!(status["reasons"], json!([]));
+}
+
+/// As from yesterday's backup: what keeps times (rsync -a, tar, cp -p) is known by them.
+fn put_back(rig: &Rig, id: u64, bytes: &[u8]) {
+    let path = rig.path("cats/completions").join(format!("{id}.json"));
+    let new = rig.path("put back");
+    std::fs::write(&new, bytes).expect("written");
+    let file = File::options().write(true).open(&new).expect("opened");
+    let now = file.metadata().and_then(|meta| meta.modified()).expect("a time");
+    file.set_modified(now - Duration::from_secs(86_400)).expect("set");
+    std::fs::rename(new, path).expect("renamed");
+}
+
+/// So many completions, each of which was saved and pushed twice: as they were and as they are.
+fn labelled_twice(count: u64) -> (Rig, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let rig = Rig::with_tasks(usize::try_from(count).expect("few"));
+    let [old, new] = ["cat", "dog"].map(|choice| {
+        let saved: Vec<Vec<u8>> = (0..count).map(|id| rig.label(id, choice)).collect();
+        (0..).zip(&saved).for_each(|(id, bytes)| rig.until_pushed(id, bytes));
+        saved
+    });
+    rig.until_status("receipts", |status| status["target"]["in_step"] == count && status["target"]["pending"] == 0);
+    (rig, old, new)
+}
+
+fn file(rig: &Rig, id: u64) -> Option<Vec<u8>> {
+    std::fs::read(rig.path("cats/completions").join(format!("{id}.json"))).ok()
+}
+
+fn object(rig: &Rig, id: u64) -> Vec<u8> {
+    std::fs::read(rig.path("out/done").join(id.to_string())).expect("it is there")
+}
+
+pub fn l23_an_older_directory_that_is_put_back_overwrites_nothing() {
+    let (mut rig, old, new) = labelled_twice(6);
+    rig.stop();
+    (0..6).for_each(|id| put_back(&rig, id, if id < 4 { &old[id as usize] } else { &new[id as usize] }));
+    rig.start();
+    let status = rig.until_status("conflicts", |status| status["conflicts"] == 4 && status["target"]["pending"] == 0);
+    let hint = find_code(&status, "older_here").expect("a reason")["hint"].to_string();
+    assert!(hint.contains("`lsctl resolve cats older_here --keep remote` brings the newer ones back"), "{status:#}");
+    let listed = conflict(&rig, 0);
+    assert!(
+        listed["reason"] == "older_here" && listed["detail"].to_string().contains("--keep remote` brings"),
+        "{listed}"
+    );
+    assert_eq!(rig.sync(), 0);
+    (0..6).for_each(|id| assert_eq!(object(&rig, id), new[id as usize], "{id} is not overwritten"));
+
+    // The newer one, put back as well, is in step.
+    put_back(&rig, 0, &new[0]);
+    rig.until_status("one less", |status| status["conflicts"] == 3);
+    rig.ok(&["resolve", "cats", "1", "--keep", "local"]);
+    rig.until_pushed(1, &old[1]);
+    assert_eq!(losers(&rig), [String::from_utf8_lossy(&new[1])]);
+    rig.until_status("one less", |status| status["conflicts"] == 2);
+    let said = rig.ok(&["resolve", "cats", "older_here", "--keep", "remote"]);
+    assert!(said.contains("2 completions older than in the target"), "{said}");
+    let status = rig.until_status("none", |status| status["conflicts"] == 0 && status["state"] == "ok");
+    assert_eq!(status["reasons"], json!([]));
+    let brought: Vec<_> = (2..4).map(|id| file(&rig, id)).collect();
+    assert_eq!(brought, [Some(new[2].clone()), Some(new[3].clone())]);
+    let mut kept = losers(&rig);
+    kept.sort();
+    let mut lost = [&new[1], &old[2], &old[3]].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    lost.sort();
+    assert_eq!(kept, lost);
+}
+
+pub fn l23_what_is_done_about_an_older_completion_loses_nothing() {
+    let (rig, old, new) = labelled_twice(4);
+    (0..3).for_each(|id| put_back(&rig, id, &old[id as usize]));
+    rig.until_status("conflicts", |status| status["conflicts"] == 3);
+    // Labelled on, from what was put back: it has not seen the newer one either.
+    let on = rig.label(0, "bird");
+    until("the dispute about it", PATIENCE, || {
+        (rig.ok(&["events"]).matches("! completion 0: the file is older").count() == 2).then_some(())
+    });
+    assert_eq!((object(&rig, 0), conflict(&rig, 0)["reason"].clone()), (new[0].clone(), json!("older_here")));
+    std::fs::remove_file(rig.path("cats/completions/1.json")).expect("removed");
+    rig.until_status("one less", |status| status["conflicts"] == 2);
+    assert_eq!(object(&rig, 1), new[1], "only the older one was deleted");
+    // Deleted, and then put back from before that.
+    std::fs::remove_file(rig.path("cats/completions/3.json")).expect("removed");
+    until("the deletion noticed", PATIENCE, || {
+        rig.ok(&["events"]).contains("x completion 3 deleted here, object kept").then_some(())
+    });
+    put_back(&rig, 3, &old[3]);
+    rig.until_status("one more", |status| status["conflicts"] == 3);
+    assert_eq!(object(&rig, 3), new[3]);
+
+    rig.ok(&["resolve", "cats", "older_here", "--keep", "local"]);
+    [(0, &on), (2, &old[2]), (3, &old[3])].into_iter().for_each(|(id, bytes)| rig.until_pushed(id, bytes));
+    rig.until_status("none", |status| status["conflicts"] == 0 && status["state"] == "ok");
+    // An edit of what was pushed last is one as ever.
+    let edit = rig.label(2, "bird");
+    rig.until_pushed(2, &edit);
 }
 
 pub fn what_the_ledger_knows_is_shown_while_the_target_does_not_answer() {

@@ -29,7 +29,12 @@ fn recorded(state: RecordedState) -> Recorded {
 }
 
 fn file(bytes: &str, data: &str) -> Local {
-    Local::File { sha: h(bytes), canonical: h(bytes.trim_end()), data_hash: h(data) }
+    Local::File { sha: h(bytes), canonical: h(bytes.trim_end()), data_hash: h(data), goes_back: false }
+}
+
+/// A file that is older than the one that was here last.
+fn older(bytes: &str) -> Local {
+    Local::File { sha: h(bytes), canonical: h(bytes.trim_end()), data_hash: h("data"), goes_back: true }
 }
 
 fn object(etag: &str, bytes: &str, data: &str) -> Remote {
@@ -84,11 +89,21 @@ fn line(b: Option<&Recorded>, l: &Local, r: &Remote, task: &TaskFacts, policy: T
 }
 
 fn table(title: &str, b: Option<&Recorded>, task: &TaskFacts, policy: TargetPolicy) -> String {
+    table_of(&locals(), title, b, task, policy)
+}
+
+fn table_of(
+    locals: &[(&str, Local)],
+    title: &str,
+    b: Option<&Recorded>,
+    task: &TaskFacts,
+    policy: TargetPolicy,
+) -> String {
     let mut text = format!("# {title}\n");
-    for (local_text, l) in locals() {
+    for (local_text, l) in locals {
         let mut rows: Vec<(String, Vec<&str>)> = Vec::new();
         for (remote_text, r) in remotes() {
-            let line = line(b, &l, &r, task, policy);
+            let line = line(b, l, &r, task, policy);
             match rows.iter_mut().find(|(other, _)| *other == line) {
                 Some((_, remotes)) => remotes.push(remote_text),
                 None => rows.push((line, vec![remote_text])),
@@ -171,6 +186,32 @@ fn l23_a_dispute_ends_as_the_person_says() {
         text += &table(&format!("the object in dispute is {words}, it wins"), Some(&b), &task(), POLICY);
     }
     golden("completion_disputed", &text);
+}
+
+#[test]
+fn l23_a_file_that_is_older_than_the_one_before() {
+    let put_back = [("older file", older("L")), ("older file with the bytes recorded", older("B"))];
+    let of = |title: &str, b: Option<&Recorded>| table_of(&put_back, title, b, &task(), POLICY);
+    let in_step = recorded(RecordedState::InStep);
+    let mut text = of("never in step", None);
+    text += &of("in step", Some(&in_step));
+    text += &of("a later push has no receipt", Some(&Recorded { begun: Some(h("S")), ..in_step }));
+    text += &of("missing in the target", Some(&recorded(RecordedState::Missing)));
+    text += &of("deleted here", Some(&Recorded { sha: None, ..recorded(RecordedState::Buried) }));
+    let mut b = recorded(RecordedState::Disputed(Dispute::OlderHere));
+    b.disputed = Some((Some(h("O")), Some(ETag::new("e1"))));
+    let put_back = [("the older file", older("O")), ("the older file, saved again", file("O", "data"))];
+    let of = |title: &str, b: Option<&Recorded>| table_of(&put_back, title, b, &task(), POLICY);
+    text += &table("an older file in dispute", Some(&b), &task(), POLICY);
+    text += &of("an older file in dispute", Some(&b));
+    let delete = TargetPolicy { delete_objects: true, ..POLICY };
+    let gone = [("no file", Local::Absent)];
+    text += &table_of(&gone, "an older file in dispute, on_deleted = delete", Some(&b), &task(), delete);
+    b.resolution = Some(Resolution::Local);
+    text += &of("an older file in dispute, it wins", Some(&b));
+    b.resolution = Some(Resolution::Remote);
+    text += &of("an older file in dispute, the object wins", Some(&b));
+    golden("completion_older", &text);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::rows::{self, damaged};
 use super::{Ledger, LedgerError, Reader, set_meta};
 use crate::clock::UnixMillis;
 use crate::names::{ETag, TaskId};
+use crate::project::files::Fingerprint;
 use crate::sync::action::Dispute;
 use crate::sync::completions::{Recorded, RecordedState, Resolution};
 
@@ -16,8 +17,22 @@ pub struct CompletionRow {
     pub id: TaskId,
     /// What was in step.
     pub recorded: Recorded,
-    /// The file's fingerprint when it was last read; the same fingerprint is the same file.
+    /// The fingerprint of the file that was read last.
     pub print: Option<String>,
+}
+
+impl CompletionRow {
+    /// Whether the file with this fingerprint is the one that the row tells of: it needs no reading then. Of a deleted one, or
+    /// one whose push has no receipt, the row tells something else.
+    pub fn tells_of(&self, print: &Fingerprint) -> bool {
+        let is_receipt = self.recorded.begun.is_none() && self.recorded.state != RecordedState::Buried;
+        is_receipt && self.print.as_deref() == Some(&print.to_string())
+    }
+
+    /// When the file that was read last was written, nanoseconds since 1970; `None`: there was none.
+    pub fn last_written_ns(&self) -> Option<i64> {
+        Some(self.print.as_ref()?.parse::<Fingerprint>().ok()?.mtime_ns)
+    }
 }
 
 /// A receipt, or the note of a push that is going to be made.
@@ -40,6 +55,8 @@ pub struct CompletionCounts {
     pub disputed: u64,
     /// Gone from the target.
     pub missing: u64,
+    /// Of those in dispute: older than what is in the target.
+    pub older_here: u64,
 }
 
 /// The name under which they are kept.
@@ -180,6 +197,12 @@ impl Ledger {
         self.transact(|tx| Ok(tx.execute(sql, [])? as u64))
     }
 
+    /// How a person ended all disputes about files that are older than what is in the target; how many.
+    pub fn resolve_older(&self, resolution: Resolution) -> Result<u64, LedgerError> {
+        let sql = "UPDATE completions SET resolution = ?1 WHERE state = 'disputed' AND reason = 'older_here'";
+        self.transact(|tx| Ok(tx.execute(sql, [resolution_text(resolution)])? as u64))
+    }
+
     /// Rows whose push has no receipt, or whose dispute a person has ended: these are looked at in every cycle.
     pub fn completions_in_hand(&self, limit: usize) -> Result<Vec<TaskId>, LedgerError> {
         self.read(|connection| {
@@ -219,6 +242,8 @@ impl Ledger {
             in_step: self.count("SELECT count(*) FROM completions WHERE state = 'in_step'")?,
             disputed: self.count("SELECT count(*) FROM completions WHERE state = 'disputed'")?,
             missing: self.count("SELECT count(*) FROM completions WHERE state = 'missing'")?,
+            older_here: self
+                .count("SELECT count(*) FROM completions WHERE state = 'disputed' AND reason = 'older_here'")?,
         })
     }
 }

@@ -7,15 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::events::{Happened, Level};
-use crate::names::{ETag, Sha256, TaskId};
+use crate::names::{ETag, ProjectName, Sha256, TaskId};
 use crate::project::error::{CycleError, blocking};
-use crate::project::files::{FileErrorKind, Fingerprint};
+use crate::project::files::Fingerprint;
 use crate::project::ledger::{CompletionRow, CompletionWrite};
 use crate::project::losers;
-use crate::project::near::{BroughtIn, Near, NearError, Reads};
+use crate::project::near::{BroughtIn, NearError};
 use crate::project::rejected::{self, Rejected};
 use crate::project::shared::Shared;
 use crate::project::target::look::Wanted;
+use crate::project::target::reading::{FileRead, Standing, first_local, read_file};
 use crate::project::target::road::{TargetRoad, TargetSide};
 use crate::project::validate::{TaskLimits, completion_file};
 use crate::store::{Precondition, StoreErrorKind};
@@ -80,9 +81,6 @@ impl Outcome {
     }
 }
 
-/// What reading a file came to.
-pub type FileRead = Result<(Local, Option<Bytes>), CycleError>;
-
 /// Looks until the decision stands. `file`: what reading it came to, where that was done already.
 pub async fn observe(
     road: &TargetRoad,
@@ -120,47 +118,10 @@ pub async fn observe(
     Ok(Seen::Torn)
 }
 
-fn first_local(wanted: &Wanted) -> Local {
-    let Some(print) = wanted.print else { return Local::Absent };
-    let recorded = wanted.row.as_ref().and_then(|row| row.print.as_deref());
-    if recorded == Some(&print.to_string()) { Local::AsRecorded } else { Local::Unread }
-}
-
-/// Reads the files of these, where the first decision will ask for them. Blocks.
-pub fn read_files(near: &dyn Near, wanted: &[Wanted]) -> Result<Vec<Option<FileRead>>, CycleError> {
-    let reads = near.completion_reads()?;
-    let is_asked_for = |wanted: &&Wanted| first_local(wanted) == Local::Unread;
-    let read =
-        |wanted: &Wanted| Some(wanted).filter(is_asked_for).map(|wanted| read_file(&reads, wanted.id, wanted.print));
-    Ok(wanted.iter().map(read).collect())
-}
-
 async fn read_local(shared: &Shared, o: &mut Observed) -> Result<(), CycleError> {
-    let (near, id, expected) = (shared.near.clone(), o.id, o.print);
-    (o.local, o.local_bytes) = blocking(move || read_file(&near.completion_reads()?, id, expected)).await?;
+    let (near, file) = (shared.near.clone(), Standing::new(o.id, o.row.as_ref(), o.print, shared.now()));
+    (o.local, o.local_bytes) = blocking(move || read_file(&near.completion_reads()?, &file)).await?;
     Ok(())
-}
-
-fn read_file(read: &Reads<'_>, id: TaskId, expected: Option<Fingerprint>) -> FileRead {
-    let limits = TaskLimits::of_completions();
-    let contents = match read(id, limits.body_bytes as u64) {
-        Ok(Some(contents)) if Some(contents.print) == expected => contents,
-        // Another version than the one that was at rest.
-        Ok(_) => return Ok((Local::Unsettled, None)),
-        Err(error) if error.is_transient() => return Ok((Local::Unsettled, None)),
-        Err(NearError::File(error)) if error.kind == FileErrorKind::TooLarge => {
-            let (reason, detail) = (error.code().to_owned(), error.to_string());
-            return Ok((Local::Bad { sha: None, reason, detail }, None));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let sha = Sha256::of(&contents.bytes);
-    let local = match completion_file(&contents.bytes, id, &limits) {
-        Ok(facts) => Local::File { sha, canonical: facts.canonical, data_hash: facts.data_hash },
-        Err(Rejected { code: rejected::TORN, .. }) => Local::Unsettled,
-        Err(bad) => Local::Bad { sha: Some(sha), reason: bad.code.to_owned(), detail: bad.to_string() },
-    };
-    Ok((local, Some(Bytes::from(contents.bytes))))
 }
 
 /// An object with its bytes, and why it is no completion where it is none.
@@ -210,9 +171,9 @@ pub fn note(o: &Observed, action: &CompletionAction) -> Option<CompletionWrite> 
         Local::File { sha, .. } => *sha,
         _ => Sha256::of(o.local_bytes.as_deref().unwrap_or_default()),
     });
-    let print = o.row.as_ref().and_then(|row| row.print.clone());
     let reason = dispute_code(&recorded);
-    Some(CompletionWrite { row: CompletionRow { id: o.id, recorded, print }, reason, detail: String::new() })
+    let row = CompletionRow { id: o.id, recorded, print: text(o.print) };
+    Some(CompletionWrite { row, reason, detail: String::new() })
 }
 
 /// The push before this one has happened and its answer was lost: the new note must not make its object a stranger's.
@@ -300,7 +261,7 @@ async fn try_effect(
             Ok(Some(restated(&o, RecordedState::Missing, String::new(), detail)))
         }
         CompletionAction::Found => Ok(Some(restated(&o, RecordedState::InStep, String::new(), String::new()))),
-        CompletionAction::Dispute(dispute) => Ok(Some(disputed(&o, *dispute))),
+        CompletionAction::Dispute(dispute) => Ok(Some(disputed(&shared.name, &o, *dispute))),
         CompletionAction::Quarantine { reason, detail } => {
             Ok(Some(restated(&o, RecordedState::Quarantined, reason.clone(), detail.clone())))
         }
@@ -405,8 +366,12 @@ fn in_step(
         data_hash: file.map(|(_, data)| data),
         ..nothing_in_step()
     };
-    let print = print.map(|print| print.to_string());
-    CompletionWrite { row: CompletionRow { id, recorded, print }, reason: String::new(), detail: String::new() }
+    let row = CompletionRow { id, recorded, print: text(print) };
+    CompletionWrite { row, reason: String::new(), detail: String::new() }
+}
+
+fn text(print: Option<Fingerprint>) -> Option<String> {
+    print.map(|print| print.to_string())
 }
 
 fn adopted(o: &Observed) -> CompletionWrite {
@@ -418,11 +383,11 @@ fn in_step_never(id: TaskId) -> CompletionWrite {
     CompletionWrite { row, reason: String::new(), detail: String::new() }
 }
 
-/// A tombstone: the data hash stays, so that a file that comes back is known for what it is.
+/// A tombstone: data hash and fingerprint stay, so that a file that comes back is known for what it is.
 fn buried(o: &Observed, etag: Option<ETag>) -> CompletionWrite {
-    let data_hash = o.row.as_ref().and_then(|row| row.recorded.data_hash);
+    let (data_hash, print) = o.row.as_ref().map_or((None, None), |row| (row.recorded.data_hash, row.print.clone()));
     let recorded = Recorded { state: RecordedState::Buried, etag, data_hash, ..nothing_in_step() };
-    let row = CompletionRow { id: o.id, recorded, print: None };
+    let row = CompletionRow { id: o.id, recorded, print };
     CompletionWrite { row, reason: String::new(), detail: String::new() }
 }
 
@@ -440,21 +405,28 @@ fn restated(o: &Observed, state: RecordedState, reason: String, detail: String) 
     };
     let disputes = matches!(state, RecordedState::Disputed(_) | RecordedState::Quarantined);
     recorded.disputed = disputes.then(|| (sha, o.remote.version().or(recorded.etag.clone())));
-    let print = o.print.map(|print| print.to_string());
-    CompletionWrite { row: CompletionRow { id: o.id, recorded, print }, reason, detail }
+    let row = CompletionRow { id: o.id, recorded, print: text(o.print) };
+    CompletionWrite { row, reason, detail }
 }
 
 /// Everything stays recorded but the push.
 fn withdrawn(o: &Observed) -> CompletionWrite {
     let mut row = o.row.clone().unwrap_or(CompletionRow { id: o.id, recorded: nothing_in_step(), print: None });
-    row.recorded.begun = None;
+    (row.recorded.begun, row.print) = (None, text(o.print));
     let reason = dispute_code(&row.recorded);
     CompletionWrite { row, reason, detail: String::new() }
 }
 
-fn disputed(o: &Observed, dispute: Dispute) -> CompletionWrite {
-    let unfit = o.unfit.as_ref().map_or(String::new(), |unfit| format!(": {unfit}"));
-    let detail = format!("{}{unfit}", dispute.text());
+fn disputed(project: &ProjectName, o: &Observed, dispute: Dispute) -> CompletionWrite {
+    let more = match (&o.unfit, dispute) {
+        (Some(unfit), _) => format!(": {unfit}"),
+        (None, Dispute::OlderHere) => format!(
+            "; `lsctl resolve {project} {} --keep remote` brings the newer one back, `--keep local` pushes this one",
+            o.id
+        ),
+        (None, _) => String::new(),
+    };
+    let detail = format!("{}{more}", dispute.text());
     let mut write = restated(o, RecordedState::Disputed(dispute), dispute.code().to_owned(), detail);
     // The object's absence, where it was looked for, is part of what is disputed.
     if matches!(o.remote, Remote::Absent)

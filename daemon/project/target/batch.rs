@@ -17,8 +17,9 @@ use crate::project::error::{CycleError, blocking};
 use crate::project::ledger::CompletionWrite;
 use crate::project::losers;
 use crate::project::portions::portions;
-use crate::project::target::apply::{self, FileRead, Means, Observed, Outcome, Seen};
+use crate::project::target::apply::{self, Means, Observed, Outcome, Seen};
 use crate::project::target::look::Wanted;
+use crate::project::target::reading::{FileRead, read_files};
 use crate::project::target::road::{TargetRoad, TargetSide, UNSETTLED};
 use crate::store::StoreErrorKind;
 use crate::sync::action::{CompletionAction, PUSHED};
@@ -144,8 +145,8 @@ impl TargetRoad {
         let near = &self.shared.near;
         let read: Vec<Vec<Option<FileRead>>> = futures::stream::iter(parts)
             .map(|part| {
-                let near = near.clone();
-                blocking(move || apply::read_files(&*near, &part))
+                let (near, now) = (near.clone(), self.shared.now());
+                blocking(move || read_files(&*near, &part, now))
             })
             .buffered(READERS)
             .try_collect()

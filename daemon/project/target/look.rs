@@ -275,7 +275,7 @@ impl Walk<'_> {
             self.settler.forget(&name);
             return Local::Absent;
         };
-        if row.is_some_and(|row| row.print.as_deref() == Some(&print.to_string())) {
+        if row.is_some_and(|row| row.tells_of(&print)) {
             return Local::AsRecorded;
         }
         match self.settler.look(&name, &print, self.shared.now(), std::time::Instant::now()) {

@@ -15,7 +15,7 @@ use crate::clock::UnixMillis;
 use crate::control::api::Item;
 use crate::events::{Happened, Level};
 use crate::names::{Key, TaskId};
-use crate::project::board::standing;
+use crate::project::board::{older_here, standing};
 use crate::project::claim::Owner;
 use crate::project::deletions::Deletions;
 use crate::project::error::{CycleError, blocking};
@@ -26,6 +26,7 @@ use crate::project::target::look::{self, Scope, TargetLooked, Wanted};
 use crate::settings::{OnDeleted, TargetSettings};
 use crate::store::listing::{self, ListingError, Marks, Order};
 use crate::store::{ListRequest, Store};
+use crate::sync::action::OLDER_HERE;
 use crate::sync::completions::TargetPolicy;
 use crate::sync::repeats::Repeats;
 
@@ -400,6 +401,11 @@ impl TargetRoad {
         let counted = blocking(count).await?;
         self.publish_waiting();
         let (_, counts, holds) = self.counted.insert(counted);
+        let now = self.shared.now();
+        match counts.older_here {
+            0 => self.shared.board.unwarn(now, OLDER_HERE),
+            older => self.shared.board.warn(now, older_here(&self.shared.name, older)),
+        };
         self.shared.board.update(self.shared.now(), |status| {
             status.conflicts = counts.disputed;
             status.holds = standing(holds);

@@ -25,7 +25,7 @@ fn recorded(state: RecordedState) -> Recorded {
 }
 
 fn file(text: &str) -> Local {
-    Local::File { sha: h(text), canonical: h(text), data_hash: h("data") }
+    Local::File { sha: h(text), canonical: h(text), data_hash: h("data"), goes_back: false }
 }
 
 fn object(version: &str, text: &str) -> Remote {
@@ -99,7 +99,7 @@ fn l26_our_own_write_without_receipt_is_no_conflict() {
 
 #[test]
 fn l12_a_file_about_other_data_is_never_pushed_over_what_the_id_stood_for() {
-    let mine = Local::File { sha: h("L"), canonical: h("L"), data_hash: h("other") };
+    let mine = Local::File { sha: h("L"), canonical: h("L"), data_hash: h("other"), goes_back: false };
     let b = recorded(RecordedState::InStep);
     let reused = "! completion 7: the file is about other data than this id stood for: Label Studio gave the id again";
     assert_eq!(run(Some(&b), &mine, &Remote::Version(etag("e1"))), reused);
