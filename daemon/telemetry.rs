@@ -17,7 +17,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::journal::Journal;
+use self::journal::{Journal, Sent};
 use crate::control::api::Event;
 use crate::settings::LogFormat;
 
@@ -96,10 +96,9 @@ fn stderr_is_the_journal() -> bool {
 /// One event, one line.
 pub(crate) fn log(level: Level, event: &Event) {
     match JOURNAL.get().map(|journal| to_journal(journal, level, event)) {
-        Some(Ok(())) => return,
-        // It takes nothing now, and the other way to it would be waited for.
-        Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-        Some(Err(_)) | None => {}
+        Some(Sent::Taken | Sent::Lost) => return,
+        // The other way to it has room for any, and is waited for.
+        Some(Sent::TooLarge) | None => {}
     }
     if let Some(lines) = unread::lost() {
         tracing::warn!(lines, "lines of this log were not read, and are lost");
@@ -130,7 +129,7 @@ pub(crate) fn log(level: Level, event: &Event) {
 }
 
 /// Priorities as in syslog(3): an error needs a person, a warning is tried again, settings are notices.
-fn to_journal(journal: &Journal, level: Level, event: &Event) -> std::io::Result<()> {
+fn to_journal(journal: &Journal, level: Level, event: &Event) -> Sent {
     let priority = match level {
         Level::Error => "3",
         Level::Warning => "4",
