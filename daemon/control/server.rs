@@ -54,7 +54,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers on `listener` until `stop` is cancelled; then finishes the requests in hand within [`FINISH_TIME`], ends
-/// event streams with a last line that says so, and removes the socket if [`listen`] made it.
+/// event streams with a last line that says so, and removes the socket if [`listen`] made it. A socket that [`listen`] made
+/// and somebody removed is made again.
 ///
 /// # Errors
 /// [`ServerError::System`] where the listener cannot be used. Nothing that a client does is an error.
@@ -63,13 +64,9 @@ pub async fn serve(
     mut listener: Listener,
     stop: CancellationToken,
 ) -> Result<(), ServerError> {
-    let socket = usable(&listener).map_err(|source| ServerError::System {
-        deed: "listen on",
-        path: "the control socket".into(),
-        source,
-    })?;
+    let mut socket = usable(&listener)?;
     let mut clients = Clients::new(router(control.clone(), stop.clone()), stop.clone());
-    let mut failing = false;
+    let (mut failing, mut lost) = (false, false);
     loop {
         control.accepting(Instant::now() + 2 * ROUND);
         let accepted = tokio::select! {
@@ -80,7 +77,12 @@ pub async fn serve(
                 continue;
             }
             accepted = socket.accept() => accepted,
-            () = tokio::time::sleep(ROUND) => continue,
+            () = tokio::time::sleep(ROUND) => {
+                if let Some(again) = made_again(&listener, &mut lost) {
+                    (listener, socket) = again;
+                }
+                continue;
+            }
         };
         match accepted {
             Ok((stream, _)) => clients.welcome(stream),
@@ -104,10 +106,36 @@ pub async fn serve(
     Ok(())
 }
 
-fn usable(listener: &Listener) -> std::io::Result<UnixListener> {
-    let socket = listener.socket.try_clone()?;
-    socket.set_nonblocking(true)?;
-    UnixListener::from_std(socket)
+fn usable(listener: &Listener) -> Result<UnixListener, ServerError> {
+    let usable = listener.socket.try_clone().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        UnixListener::from_std(socket)
+    });
+    usable.map_err(|source| ServerError::System { deed: "listen on", path: "the control socket".into(), source })
+}
+
+/// Another socket in the place of one whose file somebody removed. `lost`: it was told that there is none.
+fn made_again(listener: &Listener, lost: &mut bool) -> Option<(Listener, UnixListener)> {
+    let made = listener.made_again().map(|made| made.and_then(|made| usable(&made).map(|socket| (made, socket))));
+    match made {
+        Some(Ok(again)) => {
+            tracing::warn!("the control socket's file was removed; it is made again");
+            *lost = false;
+            Some(again)
+        }
+        Some(Err(error)) => {
+            if !*lost {
+                let remedy = error.remedy();
+                tracing::warn!(%error, %remedy, "the control socket's file was removed; it is tried again to make it");
+            }
+            *lost = true;
+            None
+        }
+        None => {
+            *lost = false;
+            None
+        }
+    }
 }
 
 /// All connections.

@@ -93,6 +93,7 @@ pub struct Listener {
 #[derive(Debug)]
 struct Made {
     path: PathBuf,
+    group: Option<u32>,
     identity: Identity,
 }
 
@@ -103,6 +104,13 @@ impl Listener {
     /// A socket that somebody else made and keeps, such as systemd's.
     pub fn given(socket: UnixListener) -> Self {
         Self { socket, made: None }
+    }
+
+    /// The same again, where the file that we made is gone: nobody finds the socket any more. What stands there now is left
+    /// alone. `None`: it is as it was.
+    pub(super) fn made_again(&self) -> Option<Result<Self, ServerError>> {
+        let made = self.made.as_ref()?;
+        matches!(identity(&made.path), Ok(None)).then(|| make(&made.path, made.group))
     }
 
     /// Removes the socket's file, if it is still the one that we made.
@@ -124,11 +132,16 @@ impl Listener {
 /// [`ServerError::AlreadyRunning`] where somebody answers, [`ServerError::NotASocket`] where something else stands
 /// there, [`ServerError::System`] otherwise.
 pub fn listen(path: &Path, group: Option<u32>) -> Result<Listener, ServerError> {
-    let failed = |deed| move |source| ServerError::System { deed, path: path.to_owned(), source };
+    let deed = "take the passed socket instead of";
     let given = listenfd::ListenFd::from_env().take_unix_listener(0);
-    if let Some(socket) = given.map_err(failed("take the passed socket instead of"))? {
-        return Ok(Listener::given(socket));
+    match given.map_err(|source| ServerError::System { deed, path: path.to_owned(), source })? {
+        Some(socket) => Ok(Listener::given(socket)),
+        None => make(path, group),
     }
+}
+
+fn make(path: &Path, group: Option<u32>) -> Result<Listener, ServerError> {
+    let failed = |deed| move |source| ServerError::System { deed, path: path.to_owned(), source };
     let dir = parent(path);
     make_dir(dir).map_err(|source| ServerError::System {
         deed: "make the socket's directory",
@@ -144,7 +157,7 @@ pub fn listen(path: &Path, group: Option<u32>) -> Result<Listener, ServerError> 
     fs::set_permissions(&born, Permissions::from_mode(SOCKET_MODE)).map_err(failed("set the mode of"))?;
     let ours = identity(&born).map_err(failed("look at"))?;
     publish(&born, path, dead)?;
-    let made = ours.map(|identity| Made { path: path.to_owned(), identity });
+    let made = ours.map(|identity| Made { path: path.to_owned(), group, identity });
     Ok(Listener { socket, made })
 }
 

@@ -1,13 +1,14 @@
 //! The socket as a file: its mode at every instant, what is replaced, what is left alone.
 
 use std::fs::{self, Permissions};
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use labelsync::control::server::{Listener, listen};
 use notify::event::{EventKind, ModifyKind, RenameMode};
@@ -182,6 +183,41 @@ fn a_second_daemon_leaves_the_first_alone() {
     let daemon = Daemon::start();
     assert_eq!(listen(&daemon.socket, None).err().map(|error| error.code()), Some("already_running"));
     daemon.ok(&["status"]);
+}
+
+#[test]
+fn l64_a_socket_whose_file_was_removed_is_made_again() {
+    let mut daemon = Daemon::start();
+    let mut before = daemon.connect();
+    for remove in [|path: &Path| fs::remove_file(path), |path: &Path| fs::remove_dir_all(path.parent().unwrap())] {
+        remove(&daemon.socket).unwrap();
+        until_there(&daemon.socket);
+        daemon.ok(&["status"]);
+        assert_eq!(mode(&daemon.socket), 0o660);
+    }
+    // Whoever was connected still is.
+    before.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    before.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    // What somebody else put in its place stays, and is not removed at the stop.
+    fs::remove_file(&daemon.socket).unwrap();
+    fs::write(&daemon.socket, "precious").unwrap();
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(fs::read(&daemon.socket).unwrap(), b"precious");
+    fs::remove_file(&daemon.socket).unwrap();
+    until_there(&daemon.socket);
+    daemon.ok(&["status"]);
+    daemon.stop();
+    assert!(!daemon.socket.exists());
+}
+
+fn until_there(path: &Path) {
+    let begun = Instant::now();
+    while !fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no socket at {}", path.display());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
