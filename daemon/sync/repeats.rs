@@ -3,6 +3,10 @@
 //! Promise: a failure of every second for a year is told some twenty times.
 //! Not here: saying it; counting it (`meters`).
 
+use std::collections::BTreeMap;
+
+use crate::names::TaskId;
+
 /// Repetitions that are not told: with the waits between tries they are the first minutes of an outage.
 const FIRST_AGAIN: u64 = 16;
 
@@ -58,9 +62,43 @@ impl Say {
     }
 }
 
+/// How often in a row the same happened to each of these.
+#[derive(Default, Debug)]
+pub struct InARow(BTreeMap<TaskId, u32>);
+
+impl InARow {
+    /// It happened again: how often by now.
+    pub fn again(&mut self, id: TaskId) -> u32 {
+        let times = self.0.entry(id).or_default();
+        *times = times.saturating_add(1);
+        *times
+    }
+
+    /// Something else happened.
+    pub fn over(&mut self, id: TaskId) {
+        self.0.remove(&id);
+    }
+
+    /// Forgets those that nobody waits for any more: nothing else bounds what is remembered.
+    pub fn keep(&mut self, is_pending: impl Fn(TaskId) -> bool) {
+        self.0.retain(|id, _| is_pending(*id));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_pending_no_more_is_not_remembered() {
+        let mut in_a_row = InARow::default();
+        let ids: Vec<TaskId> = (0..1_000).filter_map(TaskId::new).collect();
+        assert!(ids.iter().all(|id| in_a_row.again(*id) == 1));
+        in_a_row.keep(|id| id.get() < 2);
+        assert_eq!((in_a_row.0.len(), in_a_row.again(ids[1]), in_a_row.again(ids[2])), (2, 2, 1));
+        in_a_row.over(ids[1]);
+        assert_eq!(in_a_row.again(ids[1]), 1);
+    }
 
     #[test]
     fn l92_a_year_of_one_error_is_some_twenty_lines() {

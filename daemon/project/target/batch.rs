@@ -129,7 +129,7 @@ impl TargetRoad {
                 Ok(Seen::Nothing) => {
                     worked.done += 1;
                     self.waiting.remove(&id);
-                    self.overtaken.remove(&id);
+                    self.overtaken.over(id);
                 }
                 Ok(Seen::Torn) => self.torn(id),
                 Err(error) if error.is_fatal() => return Err(error),
@@ -180,11 +180,11 @@ impl TargetRoad {
             match outcome {
                 Outcome::Done(receipt, happened) => {
                     self.waiting.remove(&receipt.row.id);
-                    self.overtaken.remove(&receipt.row.id);
+                    self.overtaken.over(receipt.row.id);
                     receipts.push(*receipt);
                     told.extend(happened);
                 }
-                Outcome::LookAgain(id) if self.is_coincidence(id) => self.look_again(id),
+                Outcome::LookAgain(id) if self.overtaken.again(id) <= OVERTAKEN_MAX => self.look_again(id),
                 Outcome::LookAgain(id) => self.failed(id, overtaken(id), worked),
                 Outcome::Failed(id, error) => self.failed(id, error, worked),
             }
@@ -218,13 +218,6 @@ impl TargetRoad {
         waiting.state = UNSETTLED;
         UNSETTLED.clone_into(&mut waiting.reason);
         self.restless.insert(id, Instant::now() + patience);
-    }
-
-    /// Whether a side that changed at the last moment has not done so again and again.
-    fn is_coincidence(&mut self, id: TaskId) -> bool {
-        let times = self.overtaken.entry(id).or_default();
-        *times = times.saturating_add(1);
-        *times <= OVERTAKEN_MAX
     }
 
     fn look_again(&mut self, id: TaskId) {

@@ -28,7 +28,7 @@ use crate::store::listing::{self, ListingError, Marks, Order};
 use crate::store::{ListRequest, Store};
 use crate::sync::action::OLDER_HERE;
 use crate::sync::completions::TargetPolicy;
-use crate::sync::repeats::Repeats;
+use crate::sync::repeats::{InARow, Repeats};
 
 /// `target.json` is written anew at most this often: it holds every pushed completion.
 const MAP_EVERY: Duration = Duration::from_secs(5);
@@ -115,8 +115,8 @@ pub struct TargetRoad {
     pub(in crate::project) map_stale: bool,
     /// Pushes that fail while others go on.
     pub(in crate::project) repeats: Repeats,
-    /// How often in a row a side was another one at the last moment.
-    pub(in crate::project) overtaken: BTreeMap<TaskId, u32>,
+    /// How often in a row a side was another one at the last moment; of what is pending only.
+    pub(in crate::project) overtaken: InARow,
     /// Completions dealt with since [`TargetRoad::take_changes`].
     pub(in crate::project) changes: u64,
 }
@@ -153,7 +153,7 @@ impl TargetRoad {
             map_writing: None,
             map_stale: true,
             repeats: Repeats::default(),
-            overtaken: BTreeMap::new(),
+            overtaken: InARow::default(),
             changes: 0,
         }
     }
@@ -212,6 +212,8 @@ impl TargetRoad {
         self.restless.extend(deleted.into_iter().map(|id| (id, again)));
         self.hold(side, &mut looked, &look).await?;
         let worked = self.work(side, looked.wanted).await;
+        let (waiting, restless) = (&self.waiting, &self.restless);
+        self.overtaken.keep(|id| waiting.contains_key(&id) || restless.contains_key(&id));
         self.write_map(side, look == Look::Full).await?;
         self.finish().await?;
         worked
