@@ -36,7 +36,7 @@ use crate::project::target::road::{TargetSide, target_prefix};
 use crate::project::wakes::Wakes;
 use crate::pulse::Pulse;
 use crate::settings::load::Loaded;
-use crate::settings::overrides::OverridesStore;
+use crate::settings::overrides::{OverridesError, OverridesStore};
 use crate::settings::{self, Overrides, Problem, ProjectSettings, Settings, StoreSettings, atomic};
 use crate::store::Store;
 use crate::store::connecting::Connecting;
@@ -133,9 +133,8 @@ impl Supervisor {
         let (lock, installation) = open_state_dir(&start.state_dir)?;
         let store = OverridesStore::open(&start.state_dir).map_err(|e| StartError::Settings(vec![e.problem()]))?;
         let names = start.loaded.settings.projects.keys();
-        let all = |errors: Vec<crate::settings::overrides::OverridesError>| {
-            StartError::Settings(errors.iter().map(crate::settings::overrides::OverridesError::problem).collect())
-        };
+        let all =
+            |errors: Vec<OverridesError>| StartError::Settings(errors.iter().map(OverridesError::problem).collect());
         let overrides = store.load_all(names).map_err(all)?;
         let settings = start.loaded.with_overrides(&overrides).map_err(StartError::Settings)?;
         let current = Current { loaded: Arc::new(start.loaded), overrides, settings, generation: 1, refused: None };
@@ -218,9 +217,11 @@ impl Supervisor {
         let fault = |error: tokio::task::JoinError| vec![Problem::new("settings", error.to_string(), "report this")];
         let loaded = read.map_err(fault)??;
         let names: Vec<ProjectName> = loaded.settings.projects.keys().cloned().collect();
-        let overrides = self.overrides.load_all(&names).map_err(|errors| {
-            errors.iter().map(crate::settings::overrides::OverridesError::problem).collect::<Vec<_>>()
-        })?;
+        self.keep_overrides_dir().map_err(|error| vec![error.problem()])?;
+        let overrides = self
+            .overrides
+            .load_all(&names)
+            .map_err(|errors| errors.iter().map(OverridesError::problem).collect::<Vec<_>>())?;
         let settings = loaded.with_overrides(&overrides)?;
         let before = self.current();
         let generation = before.generation + 1;
@@ -228,6 +229,15 @@ impl Supervisor {
         let text = self.replace_projects(&before, &next);
         *self.settings() = next;
         Ok(text)
+    }
+
+    /// Runtime changes whose directory somebody removed are still in force: no change, and no reload, may lose them.
+    fn keep_overrides_dir(&self) -> Result<(), OverridesError> {
+        if self.overrides.put_back(&self.current().overrides)? {
+            let text = "what was set with lsctl was gone from the state directory (overrides/): it is written again";
+            self.events.tell(None, Happened::new(Level::Warning, "settings_restored", text.to_owned()));
+        }
+        Ok(())
     }
 
     /// To watch, to drop: the difference of two settings.

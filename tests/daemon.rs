@@ -79,6 +79,7 @@ fn main() -> ExitCode {
             changes::a_reload_takes_a_reminder_away_and_brings_it_back,
             changes::pause_lasts_over_a_restart,
             changes::l55_a_change_is_durable_when_it_is_acknowledged,
+            changes::l55_runtime_changes_whose_directory_was_removed_are_written_again,
             changes::events_and_log_hold_each_thing_once_in_the_same_words,
             noise::l92_an_error_that_repeats_is_logged_once,
             size::l51_a_large_bucket_needs_no_more_memory_and_the_status_answers,

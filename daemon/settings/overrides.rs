@@ -19,6 +19,10 @@ const FORMAT: u32 = 1;
 const HEADER: &str = "# labelsync runtime changes, format ";
 /// Between format and hash.
 const HASH: &str = ", sha256 ";
+/// The directory's name in the state directory.
+const DIR: &str = "overrides";
+/// The same for one that is not whole yet.
+const UNFINISHED: &str = "overrides.new";
 /// Only the daemon reads and writes them.
 const FILE_MODE: u32 = 0o600;
 /// The same for their directory.
@@ -67,6 +71,10 @@ impl OverridesError {
     /// What a person does next.
     pub fn remedy(&self) -> String {
         match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "the state directory is gone: put it back, mount it, or restore a backup, then restart labelsyncd"
+                    .to_owned()
+            }
             Self::Io { .. } => "check the permissions and the free space of the state directory".to_owned(),
             Self::Damaged { path, .. } => format!(
                 "restore the file from a backup, or move it away (`mv {0} {0}.damaged`): what was set with lsctl is lost \
@@ -104,7 +112,7 @@ impl OverridesStore {
     /// # Errors
     /// The disk, or its permissions.
     pub fn open(state_dir: &Path) -> Result<Self, OverridesError> {
-        let dir = state_dir.join("overrides");
+        let dir = state_dir.join(DIR);
         let failed = |source| OverridesError::Io { operation: "clean", path: dir.clone(), source };
         std::fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(&dir).map_err(failed)?;
         atomic::remove_leftovers(&dir).map_err(failed)?;
@@ -114,7 +122,7 @@ impl OverridesStore {
 
     /// The store as it is, for reading only: makes and removes nothing (`labelsyncd --check`).
     pub fn peek(state_dir: &Path) -> Self {
-        Self { dir: state_dir.join("overrides") }
+        Self { dir: state_dir.join(DIR) }
     }
 
     /// A project's file.
@@ -154,6 +162,29 @@ impl OverridesStore {
             }
         }
         if errors.is_empty() { Ok(loaded) } else { Err(errors) }
+    }
+
+    /// Where somebody removed the directory: all of it again, from the changes in force; it comes whole or not at all. True
+    /// if it was gone.
+    ///
+    /// # Errors
+    /// The disk, or the state directory is gone too.
+    pub fn put_back(&self, in_force: &BTreeMap<ProjectName, Overrides>) -> Result<bool, OverridesError> {
+        if self.dir.is_dir() {
+            return Ok(false);
+        }
+        let state_dir = self.dir.parent().unwrap_or(Path::new("."));
+        let new = Self { dir: state_dir.join(UNFINISHED) };
+        let failed = |source| OverridesError::Io { operation: "write", path: self.dir.clone(), source };
+        match std::fs::remove_dir_all(&new.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
+        std::fs::DirBuilder::new().mode(DIR_MODE).create(&new.dir).map_err(failed)?;
+        let changed = in_force.iter().filter(|(_, overrides)| **overrides != Overrides::default());
+        changed.into_iter().try_for_each(|(project, overrides)| new.save(project, overrides))?;
+        std::fs::rename(&new.dir, &self.dir).and_then(|()| atomic::sync_dir(state_dir)).map_err(failed)?;
+        Ok(true)
     }
 
     /// Keeps a project's runtime changes: on the disk when this returns.

@@ -363,7 +363,8 @@ impl Supervisor {
 
     /// Puts runtime changes on the disk.
     fn keep(&self, project: &ProjectName, overrides: &Overrides) -> Result<(), Refusal> {
-        self.overrides.save(project, overrides).map_err(|error| {
+        let kept = self.keep_overrides_dir().and_then(|()| self.overrides.save(project, overrides));
+        kept.map_err(|error| {
             if let Some(errno) = error.errno() {
                 self.events.meters().state_write_error(errno);
             }

@@ -4,7 +4,7 @@
 //! Not here: the kinds themselves; whoever tells an event names its kind.
 
 /// In the order of the kinds.
-const IDS: [(&str, &str); 63] = [
+const IDS: [(&str, &str); 64] = [
     ("brought_in", "c3a2378adffa5703b85f5d334c45af45"),
     ("completion_adopted", "38564a2ec9095c9e9b9be69312aba4df"),
     ("completion_deleted", "d34cc72ca6e85caf88518e552058d0d3"),
@@ -49,6 +49,7 @@ const IDS: [(&str, &str); 63] = [
     ("resumed", "93d6016ee9cf5c0b8196d1c019976783"),
     ("retried", "2ad6b08809ce52789fe1d7736400c30d"),
     ("settings_changed", "8e88c761562452cb8d57e531c91a113e"),
+    ("settings_restored", "5c0d4c7745f0fd1239981687ea0e4224"),
     ("started", "b39254a6b6785b678a492ab6542ece1c"),
     ("stopping", "2e54826461e05b7c8d1f0f9a8dde22a4"),
     ("stuck", "2232fc6d26af53b396eabaf4995e9cf1"),

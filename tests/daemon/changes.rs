@@ -304,3 +304,26 @@ pub fn events_and_log_hold_each_thing_once_in_the_same_words() {
     let seqs: Vec<_> = events.iter().map(|event| event["seq"].clone()).collect();
     assert_eq!(seqs, (1..=events.len()).map(|seq| json!(seq)).collect::<Vec<_>>());
 }
+
+/// What is in force is not lost with the directory that keeps it.
+pub fn l55_runtime_changes_whose_directory_was_removed_are_written_again() {
+    let mut rig = Rig::with_tasks(1);
+    let regex = |rig: &Rig| rig.json(&["show", "--json", "cats"]).to_string().contains(r#""a\\.png""#);
+    rig.ok(&["set-source", "cats", "--regex", r"a\.png"]);
+    let dir = rig.path("state/overrides");
+    std::fs::remove_dir_all(&dir).expect("removed");
+    rig.ok(&["set-target", "cats", "--on-deleted", "delete"]);
+    assert!(dir.join("cats.toml").exists() && rig.ok(&["events"]).contains("it is written again"));
+    std::fs::remove_dir_all(&dir).expect("removed");
+    rig.ok(&["reload"]);
+    assert!(regex(&rig), "a reload reads what is kept");
+    rig.stop();
+    rig.start();
+    assert!(regex(&rig) && rig.ok(&["show", "cats"]).contains("delete"), "{}", rig.ok(&["show", "cats"]));
+    // With the state directory gone nothing can be kept, and that is said.
+    std::fs::rename(rig.path("state"), rig.path("away")).expect("moved");
+    let refused = rig.lsctl(&["set-source", "cats", "--regex", ".*"]);
+    std::fs::rename(rig.path("away"), rig.path("state")).expect("moved back");
+    assert!(refused.code == 1 && refused.err.contains("the state directory is gone"), "{}", refused.err);
+    rig.ok(&["set-source", "cats", "--regex", ".*"]);
+}

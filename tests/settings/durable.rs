@@ -95,7 +95,7 @@ fn l38_a_save_that_fails_leaves_the_old_in_force() {
     let moved = dir.path().join("moved");
     std::fs::rename(dir.path().join("overrides"), &moved).unwrap();
     let error = store.save(&cats, &overrides("new")).unwrap_err();
-    assert!(error.problem().remedy.contains("free space"), "{error}");
+    assert!(error.problem().remedy.contains("the state directory is gone"), "{error}");
     std::fs::rename(&moved, dir.path().join("overrides")).unwrap();
     assert_eq!(store.load(&cats).unwrap(), overrides("old"));
     store.save(&cats, &overrides("new")).unwrap();
