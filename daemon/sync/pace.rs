@@ -1,9 +1,9 @@
-//! How long things are waited for. Every wait has its reason here.
+//! How long things are waited for, and how much goes together. Every wait has its reason here.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// The waits of one project.
+/// The waits and portions of one project.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace {
     /// A completion is at rest when it did not change for this long: Label Studio writes it in one go, in place.
@@ -25,6 +25,8 @@ pub struct Pace {
     pub retry_min: Duration,
     /// The longest wait after failures: an outage that is over is noticed within a minute.
     pub retry_max: Duration,
+    /// Completions that are noted, pushed and receipted together, at least 1: after a crash so many are looked up again.
+    pub push_batch: usize,
 }
 
 impl Default for Pace {
@@ -39,15 +41,16 @@ impl Default for Pace {
             rescan: Duration::from_secs(10),
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),
+            push_batch: 512,
         }
     }
 }
 
 impl Pace {
-    /// No waits, for tests that have their own order of things.
+    /// No waits, and batches that a few completions fill, for tests that have their own order of things.
     pub fn immediate() -> Self {
         let zero = Duration::ZERO;
-        Self { rest: zero, quiet: zero, quiet_max: zero, displaced: zero, torn: zero, ..Self::default() }
+        Self { rest: zero, quiet: zero, quiet_max: zero, displaced: zero, torn: zero, push_batch: 2, ..Self::default() }
     }
 
     /// How long to wait after `failures` in a row; `jitter` is 0 to 1 and takes up to a quarter off, so that many

@@ -16,7 +16,7 @@ use crate::project::board::{Direction, hold_view, standing};
 use crate::project::error::{CycleError, blocking};
 use crate::project::files::Fingerprint;
 use crate::project::label_config::LabelConfig;
-use crate::project::portions::portions;
+use crate::project::portions::{BYTES_AT_ONCE, portions};
 use crate::project::shared::Shared;
 use crate::project::source::copies::SourceCopies;
 use crate::project::source::look::{self, Looked, SourceSide, policy, read_objects, reads};
@@ -140,7 +140,7 @@ impl SourceRoad {
                 break;
             }
             let form = &looked.policy.form;
-            for portion in portions(batch, PLAN_BATCH, |difference| difference.bytes_to_read(form)) {
+            for portion in portions(batch, (PLAN_BATCH, BYTES_AT_ONCE), |difference| difference.bytes_to_read(form)) {
                 let (looked_into, failure) = read_objects(&shared, side, &config, form, (portion, &mut reads())).await;
                 if let Some(error) = failure {
                     return Err(error);
@@ -273,7 +273,7 @@ impl SourceRoad {
             if batch.is_empty() {
                 break;
             }
-            for portion in portions(batch, PLAN_BATCH, |difference| difference.bytes_to_read(form)) {
+            for portion in portions(batch, (PLAN_BATCH, BYTES_AT_ONCE), |difference| difference.bytes_to_read(form)) {
                 done += portion.len() as u64;
                 let wanted = portion.len();
                 let (looked_into, failure) =

@@ -1,6 +1,6 @@
 //! Completions, a batch at a time: observed, noted, done, receipted.
 //!
-//! Promise: two commits a batch; one completion that fails holds up no other.
+//! Promise: one commit a batch, and one at the end; one completion that fails holds up no other.
 //! Not here: which are wanted (`target::look`), one completion's effects (`target::apply`).
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::project::board::Direction;
 use crate::project::error::{CycleError, blocking};
 use crate::project::ledger::CompletionWrite;
 use crate::project::losers;
-use crate::project::portions::portions;
+use crate::project::portions::{BYTES_AT_ONCE, portions};
 use crate::project::target::apply::{self, Means, Observed, Outcome, Seen};
 use crate::project::target::look::Wanted;
 use crate::project::target::reading::{FileRead, read_files};
@@ -24,8 +24,8 @@ use crate::project::target::road::{TargetRoad, TargetSide, UNSETTLED};
 use crate::store::StoreErrorKind;
 use crate::sync::action::{CompletionAction, PUSHED};
 
-/// Completions observed, noted, pushed and receipted together: two commits a batch.
-const BATCH: usize = 512;
+/// Two batches are held at once: one is pushed, the next is looked into.
+const BATCH_BYTES: u64 = BYTES_AT_ONCE / 2;
 
 /// Completions looked into, or pushed, at once.
 const AT_ONCE: usize = 64;
@@ -50,29 +50,30 @@ impl TargetRoad {
     /// Observes, notes, does and receipts, batch by batch. One that fails while others succeed is tried again by
     /// itself; where none succeeds the bucket is the trouble.
     pub(in crate::project) async fn work(&mut self, side: &TargetSide, wanted: Vec<Wanted>) -> Result<(), CycleError> {
-        let total = wanted.len() as u64;
-        let mut done = 0;
-        let mut failure = None;
-        // Oldest first.
+        let mut worked = Worked { total: wanted.len() as u64, ..Worked::default() };
         let size = |wanted: &Wanted| wanted.print.map_or(0, |print| print.size_bytes);
-        for batch in portions(wanted, BATCH, size) {
-            let worked = self.work_batch(side, batch).await?;
-            done += worked.done;
-            let fruitless = worked.done == 0 && worked.failure.is_some();
-            failure = worked.failure.or(failure);
-            let progress = Progress { phase: "pushing".to_owned(), done, total: Some(total) };
-            self.shared.board.progress(Direction::Target, Some(progress));
-            if fruitless {
-                break;
-            }
+        // Oldest first.
+        let batches = portions(wanted, (self.shared.pace.push_batch, BATCH_BYTES), size);
+        let result = self.work_batches(side, batches, &mut worked).await;
+        // What happened is written down whatever ended it.
+        self.record(worked.receipts.take(), Vec::new()).await?;
+        if worked.overrules {
+            let (work_dir, now) = (self.shared.work_dir.clone(), self.shared.now());
+            blocking(move || Ok(losers::tidy(&work_dir, now)?)).await?;
         }
+        result?;
+        self.tell_failing(side, worked)
+    }
+
+    /// What failed while others succeeded stands as a warning.
+    fn tell_failing(&mut self, side: &TargetSide, worked: Worked) -> Result<(), CycleError> {
         let code = "push_failing";
-        let Some(error) = failure else {
+        let Some(error) = worked.failure else {
             self.shared.board.unwarn(self.shared.now(), code);
             self.repeats.over();
             return Ok(());
         };
-        if done == 0 && !is_about_one(&error) {
+        if worked.done == 0 && !is_about_one(&error) {
             return Err(error);
         }
         let reason = error.reason();
@@ -88,41 +89,52 @@ impl TargetRoad {
         Ok(())
     }
 
-    async fn work_batch(&mut self, side: &TargetSide, batch: Vec<Wanted>) -> Result<Worked, CycleError> {
-        let mut worked = Worked::default();
-        let plan = self.observe(side, batch, &mut worked).await?;
-        let notes: Vec<CompletionWrite> = plan.iter().filter_map(|(o, action)| apply::note(o, action)).collect();
-        self.record(notes).await?;
-        let overrules = plan.iter().any(|(observed, _)| observed.overrules());
-        let outcomes = self.effects(side, plan).await;
-        self.receipt(outcomes, &mut worked).await?;
-        let later = Instant::now() + self.shared.pace.retry_max;
-        self.restless.extend(worked.failed.drain(..).map(|id| (id, later)));
-        if overrules {
-            let (work_dir, now) = (self.shared.work_dir.clone(), self.shared.now());
-            blocking(move || Ok(losers::tidy(&work_dir, now)?)).await?;
+    /// The next batch is looked into while this one is pushed. It is noted after that: one batch at a time is in hand.
+    async fn work_batches(
+        &mut self,
+        side: &TargetSide,
+        batches: Vec<Vec<Wanted>>,
+        worked: &mut Worked,
+    ) -> Result<(), CycleError> {
+        let mut batches = batches.into_iter();
+        let mut next = self.look_into(side, batches.next()).await?;
+        while let Some(looks) = next.take() {
+            let (done_before, failed_before) = (worked.done, worked.failed);
+            let plan = self.plan(looks, worked)?;
+            let is_fruitless = |worked: &Worked| worked.done == done_before && worked.failed > failed_before;
+            if plan.is_empty() && is_fruitless(worked) {
+                break;
+            }
+            worked.overrules |= plan.iter().any(|(observed, _)| observed.overrules());
+            let notes = plan.iter().filter_map(|(o, action)| apply::note(o, action)).collect();
+            self.record(worked.receipts.take(), notes).await?;
+            let (outcomes, following) = tokio::join!(self.effects(side, plan), self.look_into(side, batches.next()));
+            self.sort(outcomes, worked);
+            let progress = Progress { phase: "pushing".to_owned(), done: worked.done, total: Some(worked.total) };
+            self.shared.board.progress(Direction::Target, Some(progress));
+            if is_fruitless(worked) {
+                break;
+            }
+            next = following?;
         }
-        Ok(worked)
+        Ok(())
     }
 
     /// Looks into each until its decision stands, many at once.
-    async fn observe(
-        &mut self,
-        side: &TargetSide,
-        batch: Vec<Wanted>,
-        worked: &mut Worked,
-    ) -> Result<Plan, CycleError> {
-        let mut plan = Vec::with_capacity(batch.len());
+    async fn look_into(&self, side: &TargetSide, batch: Option<Vec<Wanted>>) -> Result<Option<Looks>, CycleError> {
+        let Some(batch) = batch else { return Ok(None) };
         let (ledger, ids) = (self.shared.ledger.clone(), batch.iter().map(|wanted| wanted.id).collect::<Vec<_>>());
         let facts = blocking(move || Ok(ledger.facts_of(&ids)?)).await?;
         let files = self.read_files(&batch).await?;
-        let road: &Self = self;
         let known = batch.into_iter().zip(facts).zip(files);
-        let looks: Vec<(TaskId, Result<Seen, CycleError>)> = futures::stream::iter(known)
-            .map(|(known, file)| async move { (known.0.id, apply::observe(road, side, known, file).await) })
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
+        let looks = futures::stream::iter(known)
+            .map(|(known, file)| async move { (known.0.id, apply::observe(self, side, known, file).await) });
+        Ok(Some(looks.buffered(AT_ONCE).collect().await))
+    }
+
+    /// What is to be done of what was looked into.
+    fn plan(&mut self, looks: Looks, worked: &mut Worked) -> Result<Plan, CycleError> {
+        let mut plan = Vec::with_capacity(looks.len());
         for (id, seen) in looks {
             match seen {
                 Ok(Seen::Do(observed, action)) => plan.push((*observed, action)),
@@ -173,26 +185,35 @@ impl TargetRoad {
         working.join_all().await.into_iter().flatten().collect()
     }
 
-    async fn receipt(&mut self, outcomes: Vec<Outcome>, worked: &mut Worked) -> Result<(), CycleError> {
-        let mut receipts = Vec::new();
-        let mut told = Vec::new();
+    /// What the effects came to.
+    fn sort(&mut self, outcomes: Vec<Outcome>, worked: &mut Worked) {
         for outcome in outcomes {
             match outcome {
                 Outcome::Done(receipt, happened) => {
                     self.waiting.remove(&receipt.row.id);
                     self.overtaken.over(receipt.row.id);
-                    receipts.push(*receipt);
-                    told.extend(happened);
+                    worked.done += 1;
+                    worked.receipts.writes.push(*receipt);
+                    worked.receipts.told.extend(happened);
                 }
                 Outcome::LookAgain(id) if self.overtaken.again(id) <= OVERTAKEN_MAX => self.look_again(id),
                 Outcome::LookAgain(id) => self.failed(id, overtaken(id), worked),
                 Outcome::Failed(id, error) => self.failed(id, error, worked),
             }
         }
-        worked.done += receipts.len() as u64;
-        self.changes += receipts.len() as u64;
-        self.map_stale |= !receipts.is_empty();
-        self.record(receipts).await?;
+    }
+
+    /// What a batch came to and what the next one begins: one commit. What happened is told after it.
+    async fn record(&mut self, receipts: Receipts, notes: Vec<CompletionWrite>) -> Result<(), CycleError> {
+        let Receipts { mut writes, told } = receipts;
+        if writes.is_empty() && notes.is_empty() {
+            return Ok(());
+        }
+        self.changes += writes.len() as u64;
+        self.map_stale |= !writes.is_empty();
+        writes.extend(notes);
+        let (ledger, now) = (self.shared.ledger.clone(), self.shared.now());
+        blocking(move || Ok(ledger.record_completions(&writes, now)?)).await?;
         if told.iter().any(|happened| happened.is(PUSHED)) {
             let now = self.shared.now();
             self.shared.board.update(now, |status| {
@@ -231,13 +252,9 @@ impl TargetRoad {
         }
         self.shared.events.meters().push(self.shared.name.as_str(), "error");
         self.shared.count_failure(&error);
-        worked.failed.push(id);
+        self.restless.insert(id, Instant::now() + self.shared.pace.retry_max);
+        worked.failed += 1;
         worked.failure = Some(error);
-    }
-
-    async fn record(&self, writes: Vec<CompletionWrite>) -> Result<(), CycleError> {
-        let (ledger, now) = (self.shared.ledger.clone(), self.shared.now());
-        blocking(move || Ok(ledger.record_completions(&writes, now)?)).await
     }
 }
 
@@ -259,12 +276,32 @@ fn overtaken(id: TaskId) -> CycleError {
 /// What is going to be done.
 type Plan = Vec<(Observed, CompletionAction)>;
 
-/// What a batch came to.
+/// What was looked into, in order.
+type Looks = Vec<(TaskId, Result<Seen, CycleError>)>;
+
+/// What the batches of a cycle came to.
 #[derive(Default)]
 struct Worked {
+    total: u64,
     done: u64,
-    failed: Vec<TaskId>,
+    failed: u64,
     failure: Option<CycleError>,
+    /// Somebody's decision overruled a side.
+    overrules: bool,
+    /// Of the batch that was done last: written down with the notes of the next.
+    receipts: Receipts,
+}
+
+#[derive(Default)]
+struct Receipts {
+    writes: Vec<CompletionWrite>,
+    told: Vec<Happened>,
+}
+
+impl Receipts {
+    fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
 }
 
 /// Trouble with one file or object, whatever happens to the others.
