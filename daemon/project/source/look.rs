@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::future::Either;
 use futures::stream::FuturesOrdered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::control::api::Progress;
 use crate::names::Key;
@@ -250,7 +252,8 @@ pub async fn read_objects(
         Ok(there_are) => there_are,
         Err(error) => return (Vec::new(), Some(error.into())),
     };
-    let reading = Reading { shared, side, config, form, may_be_orphans };
+    let (shared, side, config, form) = (shared.clone(), side.clone(), config.clone(), form.clone());
+    let reading = Arc::new(Reading { shared, side, config, form, may_be_orphans });
     let mut failure = None;
     let mut failures_in_a_row = 0;
     let mut looked = Vec::with_capacity(batch.len());
@@ -260,10 +263,22 @@ pub async fn read_objects(
         while reads.len() < flow.width()
             && let Some(difference) = waiting.next()
         {
-            reads.push_back(timed(&reading, difference));
+            // A task of its own for each request: polled by this one, all of them would wait for one core.
+            reads.push_back(if difference.to_read(&reading.form).is_some() {
+                Either::Left(AbortOnDropHandle::new(tokio::spawn(timed(reading.clone(), difference))))
+            } else {
+                Either::Right(timed(reading.clone(), difference).map(Ok))
+            });
         }
-        let Some((difference, content, took)) = reads.next().await else { break };
-        if difference.to_read(form).is_some() {
+        let Some(read) = reads.next().await else { break };
+        let (difference, content, took) = match read {
+            Ok(read) => read,
+            Err(panicked) => {
+                failure = Some(CycleError::Work(std::io::Error::other(panicked)));
+                break;
+            }
+        };
+        if difference.to_read(&reading.form).is_some() {
             flow.saw(came(&content, took));
         }
         match content {
@@ -285,18 +300,18 @@ pub async fn read_objects(
 }
 
 /// What the objects of a batch are looked into with.
-struct Reading<'a> {
-    shared: &'a Shared,
-    side: &'a SourceSide,
-    config: &'a Arc<LabelConfig>,
-    form: &'a Form,
+struct Reading {
+    shared: Shared,
+    side: SourceSide,
+    config: Arc<LabelConfig>,
+    form: Form,
     /// The ledger was rebuilt, and has tasks that may be objects'.
     may_be_orphans: bool,
 }
 
-async fn timed(reading: &Reading<'_>, difference: Difference) -> (Difference, Result<Content, CycleError>, Duration) {
+async fn timed(reading: Arc<Reading>, difference: Difference) -> (Difference, Result<Content, CycleError>, Duration) {
     let begun = Instant::now();
-    let content = content(reading, &difference).await;
+    let content = content(&reading, &difference).await;
     (difference, content, begun.elapsed())
 }
 
@@ -309,8 +324,8 @@ pub(in crate::project) fn came<T>(answer: &Result<T, CycleError>, took: Duration
     }
 }
 
-async fn content(reading: &Reading<'_>, difference: &Difference) -> Result<Content, CycleError> {
-    let Reading { shared, side, config, form, .. } = *reading;
+async fn content(reading: &Reading, difference: &Difference) -> Result<Content, CycleError> {
+    let Reading { shared, side, config, form, .. } = reading;
     if let Some(listed) = difference.to_read(form) {
         let content = read_task(side, config, listed).await?;
         return found(reading, difference, content);
@@ -333,7 +348,7 @@ async fn content(reading: &Reading<'_>, difference: &Difference) -> Result<Conte
 }
 
 /// A new object's task may stand in `tasks.json` already, where the ledger was rebuilt without its row.
-fn found(reading: &Reading<'_>, difference: &Difference, content: Content) -> Result<Content, CycleError> {
+fn found(reading: &Reading, difference: &Difference, content: Content) -> Result<Content, CycleError> {
     if !reading.may_be_orphans {
         return Ok(content);
     }
