@@ -17,6 +17,7 @@ use daemon::Daemon;
 use real::label_studio::installed;
 use serde_json::json;
 use support::double::{self, Double};
+use support::floor;
 use support::measure::{Bar, table};
 use support::{BUCKET, CREDENTIALS, machine, number, say};
 
@@ -55,6 +56,21 @@ fn main() {
         }
     }
     table(&bars);
+    floor(&double, objects);
+}
+
+/// The same reads by bare hyper, without anything else: what they take on this machine.
+fn floor(double: &Double, objects: u64) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let read = || runtime.block_on(runtime.spawn(floor::reads(double.endpoint(), objects))).expect("it ends");
+    let mut took: Vec<_> = (0..TIMES).map(|_| read().as_secs_f64()).collect();
+    took.sort_by(f64::total_cmp);
+    say(format_args!(
+        "the {objects} reads by bare hyper, nothing done with them, {TIMES} times: {:.3} to {:.3} s, middle {:.3} s",
+        took[0],
+        took[TIMES - 1],
+        took[TIMES / 2]
+    ));
 }
 
 /// From `lsctl sync` until all stand in `tasks.json`; the daemon runs, as the other programs do, and has listed an empty

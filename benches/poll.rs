@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
 use labelsync::clock::{Clock, SystemClock};
 use labelsync::events::EventLog;
 use labelsync::names::{ETag, Key, ProjectName, Sha256, TaskId};
@@ -28,6 +26,7 @@ use labelsync::store::s3::S3Store;
 use labelsync::sync::action::{Form, TaskAction};
 use labelsync::sync::pace::Pace;
 use support::double::{self, Double};
+use support::floor;
 use support::measure::{Cost, run, run_quietly};
 use support::{BUCKET, CREDENTIALS, etag, key, machine, number, option, peer, say};
 
@@ -41,8 +40,8 @@ fn main() {
         None => compare(number(0, 1_000_000)),
         Some("fill") => fill(&dir(), number(0, 0)),
         Some("poll") => say(block_on(poll(dir(), endpoint(), number(0, 1)))),
-        Some("floor") => say(block_on(floor(endpoint(), true))),
-        Some("fetch") => say(block_on(floor(endpoint(), false))),
+        Some("floor") => say(block_on(floor::listing(endpoint(), true))),
+        Some("fetch") => say(block_on(floor::listing(endpoint(), false))),
         Some(role) => panic!("no role: {role}"),
     }
 }
@@ -167,47 +166,6 @@ fn endpoint() -> String {
 fn block_on<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(runtime.spawn(work)).expect("it ends")
-}
-
-/// The requests of the listing over bare hyper; how many keys there were, where they are looked at.
-async fn floor(endpoint: String, scan: bool) -> u64 {
-    let address = endpoint.trim_start_matches("http://").to_owned();
-    let stream = tokio::net::TcpStream::connect(&address).await.expect("the double");
-    let io = hyper_util::rt::TokioIo::new(stream);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Empty<Bytes>>(io).await.expect("HTTP");
-    tokio::spawn(connection);
-    let (mut token, mut keys) = (String::new(), 0);
-    loop {
-        let uri = format!("/{BUCKET}/?list-type=2&encoding-type=url&max-keys=1000&prefix=incoming%2F{token}");
-        let request = hyper::Request::get(uri).header("host", &address).body(Empty::new()).expect("a request");
-        sender.ready().await.expect("a connection");
-        let answer = sender.send_request(request).await.expect("an answer");
-        let body = answer.into_body().collect().await.expect("a body").to_bytes();
-        if scan {
-            let mut rest = &body[..];
-            while let Some(at) = find(rest, b"<Key>") {
-                let end = find(&rest[at..], b"</Key>").expect("an end");
-                keys += 1;
-                rest = &rest[at + end..];
-            }
-        }
-        let Some(at) = find(&body[..body.len().min(1_000)], b"<NextContinuationToken>") else { return keys };
-        let next = &body[at + b"<NextContinuationToken>".len()..];
-        let next = &next[..find(next, b"<").expect("an end")];
-        token = format!("&continuation-token={}", String::from_utf8_lossy(next));
-    }
-}
-
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    let first = what[0];
-    let mut from = 0;
-    loop {
-        let at = from + text[from..].iter().position(|byte| *byte == first)?;
-        if text[at..].starts_with(what) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
 }
 
 /// So many looks at the bucket, matched, merged with the ledger, decided; the number of things to do.

@@ -4,7 +4,7 @@
 //! 50ms` it answers each that much later, as a bucket a long way off.
 //! Not here: signatures, checksums.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,6 +17,10 @@ use super::{BUCKET, etag, key, say};
 
 /// Keys on a page, as S3 gives them.
 const PAGE_KEYS: u64 = 1_000;
+
+/// Pages of the unchanging keys that are kept as text once they were asked for: half a gigabyte. Writing them anew each
+/// time would take as long as it takes a client to read them.
+const KEPT_PAGES_MAX: usize = 2_000;
 
 /// The option that says how far the bucket is.
 const LATENCY: &str = "--latency";
@@ -134,6 +138,8 @@ struct Bucket {
     last_write_us: AtomicU64,
     writes: AtomicU64,
     objects: Mutex<Objects>,
+    /// Texts of pages, by their first and last keys' numbers.
+    kept: Mutex<HashMap<(u64, u64), Arc<str>>>,
 }
 
 /// A request, read.
@@ -180,7 +186,7 @@ impl Bucket {
                 let place = "<?xml version=\"1.0\"?><LocationConstraint>us-east-1</LocationConstraint>";
                 send(out, "200 OK", XML, place.as_bytes());
             }
-            "GET" if key.is_empty() => send(out, "200 OK", XML, self.page(&asked.query).as_bytes()),
+            "GET" if key.is_empty() => self.page(&asked.query, out),
             "PUT" => self.put(&key, asked, out),
             "DELETE" => {
                 self.lock().remove(&key);
@@ -252,7 +258,7 @@ impl Bucket {
     }
 
     /// A page of the unchanging keys, or of the objects where the prefix names others.
-    fn page(&self, query: &str) -> String {
+    fn page(&self, query: &str, out: &mut Vec<u8>) {
         let value = |name: &str| {
             let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             pairs.filter(|(key, _)| *key == name).map(|(_, value)| decode(value)).next()
@@ -267,12 +273,12 @@ impl Bucket {
         };
         let token = token.or(after).unwrap_or_default();
         let end = keys.min(start + PAGE_KEYS);
-        let mut text = String::with_capacity(300 * 1024);
         let mut next = (end < keys).then(|| end.to_string());
         let mut count = end - start.min(end);
-        if keys > 0 {
-            (start..end).for_each(|n| object(&mut text, &key(n), &etag(n), 100_000 + n % 1_000));
+        let text: Arc<str> = if keys > 0 {
+            self.unchanging(start, end)
         } else {
+            let mut text = String::with_capacity(300 * 1024);
             let objects = self.lock();
             let mut found = objects.range(token.clone()..).filter(|(key, _)| **key != token);
             let mut last = "";
@@ -284,17 +290,35 @@ impl Bucket {
             }
             let more = found.next().is_some_and(|(key, _)| key.starts_with(&prefix));
             next = more.then(|| last.to_owned());
-        }
+            text.into()
+        };
         let encoding = if query.contains("encoding-type=url") { "<EncodingType>url</EncodingType>" } else { "" };
         let token = next
             .as_ref()
             .map_or(String::new(), |token| format!("<NextContinuationToken>{token}</NextContinuationToken>"));
-        format!(
+        let head = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
              <Name>{BUCKET}</Name><Prefix>{prefix}</Prefix>{token}<KeyCount>{count}</KeyCount><MaxKeys>1000</MaxKeys>{encoding}\
-             <IsTruncated>{}</IsTruncated>{text}</ListBucketResult>",
+             <IsTruncated>{}</IsTruncated>",
             next.is_some()
-        )
+        );
+        send_parts(out, "200 OK", XML, &[head.as_bytes(), text.as_bytes(), b"</ListBucketResult>"]);
+    }
+
+    fn unchanging(&self, start: u64, end: u64) -> Arc<str> {
+        // No thread that holds it panics.
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = kept().get(&(start, end)) {
+            return text.clone();
+        }
+        let mut text = String::with_capacity(300 * 1024);
+        (start..end).for_each(|n| object(&mut text, &key(n), &etag(n), 100_000 + n % 1_000));
+        let text: Arc<str> = text.into();
+        let mut kept = kept();
+        if kept.len() < KEPT_PAGES_MAX {
+            kept.insert((start, end), text.clone());
+        }
+        text
     }
 
     /// No thread that holds it panics.
@@ -335,9 +359,14 @@ fn error(code: &str) -> String {
 }
 
 fn send(out: &mut Vec<u8>, status: &str, headers: &str, body: &[u8]) {
-    let length = if status.starts_with("204") { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    send_parts(out, status, headers, &[body]);
+}
+
+fn send_parts(out: &mut Vec<u8>, status: &str, headers: &str, parts: &[&[u8]]) {
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    let length = if status.starts_with("204") { String::new() } else { format!("Content-Length: {bytes}\r\n") };
     out.extend_from_slice(format!("HTTP/1.1 {status}\r\n{headers}{length}\r\n").as_bytes());
-    out.extend_from_slice(body);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 fn decode(text: &str) -> String {

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each bench uses a part")]
 
 pub mod double;
+pub mod floor;
 pub mod measure;
 
 use std::io::Write;
