@@ -192,11 +192,12 @@ pub fn decide(b: Option<&Recorded>, l: &Local, r: &Remote, task: &TaskFacts, pol
         }
     }
     let there = remote_change(b, r);
+    let or_same = if holds_recorded(b, r) { RemoteChange::AsRecorded } else { there };
     match local_change(b, l) {
         LocalChange::Bad { reason, detail } => bad(b, l, reason, detail),
         LocalChange::None => unchanged_here(b, l, r, there, task, policy),
-        LocalChange::Gone => gone_here(b, r, there, policy),
-        LocalChange::Changed(mine) => changed_here(b, mine, r, there, task),
+        LocalChange::Gone => gone_here(b, r, or_same, policy),
+        LocalChange::Changed(mine) => changed_here(b, mine, r, or_same, task),
     }
 }
 
@@ -377,7 +378,7 @@ fn unchanged_here(
         RemoteChange::Changed if state == Some(RecordedState::Buried) => {
             Decision::Act(CompletionAction::Dispute(Dispute::DeletedHere))
         }
-        RemoteChange::Changed if r.holds(b.and_then(|b| b.sha)) => Decision::Act(CompletionAction::Adopt),
+        RemoteChange::Changed if holds_recorded(b, r) => Decision::Act(CompletionAction::Adopt),
         RemoteChange::Changed if !policy.create_local_copy => unless_begun(begun, Decision::Nothing("remote_only")),
         RemoteChange::Changed => unless_begun(begun, bring_in(r, task)),
     }
@@ -410,6 +411,11 @@ fn unless_begun(begun: bool, decision: Decision) -> Decision {
     }
 }
 
+/// The object holds what was last in step, in whatever version: copied onto itself, put again, told of by a proxy.
+fn holds_recorded(b: Option<&Recorded>, r: &Remote) -> bool {
+    r.holds(b.and_then(|b| b.sha))
+}
+
 /// A push without receipt may have made this object; only its bytes tell.
 fn needs_reading(b: Option<&Recorded>, r: &Remote) -> bool {
     b.is_some_and(|b| b.begun.is_some()) && matches!(r, Remote::Version(_))
@@ -433,7 +439,8 @@ fn gone_here(b: Option<&Recorded>, r: &Remote, there: RemoteChange, policy: Targ
         (RemoteChange::AsRecorded, _) if was_older(b) => Decision::Act(CompletionAction::Bury),
         (RemoteChange::AsRecorded | RemoteChange::Ours, _) => forget_or_bury(r, policy),
         (RemoteChange::Gone, _) => Decision::Act(CompletionAction::Forget),
-        (RemoteChange::Changed, _) if needs_reading(b, r) => Decision::ReadRemote,
+        // Another version of the same bytes is no change: only they tell.
+        (RemoteChange::Changed, Remote::Version(_)) => Decision::ReadRemote,
         (RemoteChange::Changed, _) => Decision::Act(CompletionAction::Dispute(Dispute::DeletedHere)),
     }
 }
@@ -466,7 +473,7 @@ fn changed_here(b: Option<&Recorded>, mine: Mine, r: &Remote, there: RemoteChang
     if !explained || !over_ours {
         return Decision::Act(CompletionAction::Dispute(Dispute::IdReused));
     }
-    let etag = b.and_then(|b| b.etag.clone());
+    let etag = r.version().filter(|_| holds_recorded(b, r)).or_else(|| b.and_then(|b| b.etag.clone()));
     // What was made of an older one has not seen the newer one either.
     let is_older = mine.goes_back || was_older(b);
     match there {

@@ -67,6 +67,7 @@ fn remotes() -> Vec<(&'static str, Remote)> {
         ("no object", Remote::Absent),
         ("object as recorded", Remote::Version(ETag::new("e1"))),
         ("object in another version", Remote::Version(ETag::new("e2"))),
+        ("object in another version with the bytes recorded", object("e2", "B", "data")),
         ("object with the file's bytes", object("e2", "L", "data")),
         ("object that means the same", object("e2", "L\n", "data")),
         ("object of a push without receipt", object("e2", "S", "data")),

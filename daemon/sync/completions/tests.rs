@@ -59,8 +59,9 @@ fn the_table_of_the_design_holds() {
         "! completion 7: the file and the object in the target both changed"
     );
     assert_eq!(run(b, &Local::Absent, &Remote::Version(etag("e1"))), "x completion 7 deleted here, object kept");
+    assert_eq!(run(b, &Local::Absent, &Remote::Version(etag("e2"))), "ReadRemote");
     assert_eq!(
-        run(b, &Local::Absent, &Remote::Version(etag("e2"))),
+        run(b, &Local::Absent, &object("e2", "R")),
         "! completion 7: the file was deleted, and the object in the target changed"
     );
     assert_eq!(run(b, &Local::AsRecorded, &Remote::Absent), "! completion 7 is missing in the target");
@@ -72,6 +73,27 @@ fn the_table_of_the_design_holds() {
     );
     assert_eq!(run(None, &Local::Absent, &object("e9", "R")), "< completion 7");
     assert_eq!(run(b, &Local::AsRecorded, &Remote::Version(etag("e1"))), "Nothing(\"\")");
+}
+
+/// A bucket that was copied onto itself, an object that was put again, a proxy that makes `W/"e1"` of `"e1"`.
+#[test]
+fn l23_another_version_of_the_same_bytes_is_no_change() {
+    let b = recorded(RecordedState::InStep);
+    let same = object("e2", "B");
+    assert_eq!(run(Some(&b), &Local::AsRecorded, &same), "= completion 7 in step");
+    let Decision::Act(CompletionAction::Push { expected }) = decide(Some(&b), &file("L"), &same, &task(), POLICY)
+    else {
+        panic!("nobody else wrote")
+    };
+    assert_eq!(expected, Some(etag("e2")));
+    assert_eq!(run(Some(&b), &Local::Absent, &same), "x completion 7 deleted here, object kept");
+    let delete = TargetPolicy { delete_objects: true, ..POLICY };
+    let Decision::Act(CompletionAction::DeleteObject { etag: deleted }) =
+        decide(Some(&b), &Local::Absent, &same, &task(), delete)
+    else {
+        panic!("nobody else wrote")
+    };
+    assert_eq!(deleted, etag("e2"));
 }
 
 #[test]
