@@ -308,8 +308,12 @@ impl Supervisor {
         (host, running)
     }
 
-    fn launch(&self, current: &Current, host: Host, running: Running, first: Option<Result<Opened, NotOpened>>) {
+    fn launch(&self, current: &Current, host: Host, running: Running, mut first: Option<Result<Opened, NotOpened>>) {
         self.publish(&host.name, &running, current);
+        // Before anybody can ask for it.
+        if let Some(Ok(opened)) = &mut first {
+            host.begin(opened);
+        }
         self.projects().insert(host.name.clone(), running);
         self.tasks.spawn(host.run(first));
     }

@@ -175,6 +175,14 @@ impl Board {
         inner.settle(now);
     }
 
+    /// Not opened until an operator says that it is what it should be.
+    pub fn set_held(&self, now: UnixMillis, hold: Hold) {
+        let mut inner = self.lock();
+        inner.failed = None;
+        inner.status.holds = vec![hold];
+        inner.settle(now);
+    }
+
     /// How the last look at `tasks.json` went: shown where no source shows it.
     pub fn set_tasks_failed(&self, now: UnixMillis, reason: Option<Reason>) {
         let mut inner = self.lock();

@@ -20,7 +20,7 @@ use super::identity::{Identity, MARKER, REINITIALISED, Registry, identify, ledge
 use super::ledger::{HoldRow, Ledger};
 use super::losers;
 use super::near::{Near, NearError};
-use super::repair::{self, CaughtUp, Wish};
+use super::repair::{self, Asker, CaughtUp, Wish};
 use super::run::{InForce, Loop, run_source, run_target};
 use super::shared::Shared;
 use super::wakes::{SourceWake, TargetWake, Wakes};
@@ -81,6 +81,8 @@ pub struct Host {
 pub struct Opened {
     shared: Shared,
     directory: Arc<Directory>,
+    /// Who asked for a repair, and what it came to: told when the project can be used.
+    repaired: Option<(Asker, Result<String, Reason>)>,
     _lock: Lock,
 }
 
@@ -131,12 +133,14 @@ impl Host {
         let mut repeats = Repeats::default();
         loop {
             match opening {
-                Ok(opened) => {
-                    self.board.set_failed(self.clock.now(), None);
+                Ok(mut opened) => {
+                    self.begin(&mut opened);
                     repeats.over();
                     if let Err(error) = self.serve(opened).await {
                         self.fail(&mut repeats, error.reason_in(&self.name));
                     }
+                    // After it: a project that was stopped is never shown as one that is well.
+                    self.board.closed(self.clock.now());
                 }
                 Err(NotOpened::Held(hold)) => self.hold(&hold),
                 Err(not_opened) => {
@@ -153,6 +157,16 @@ impl Host {
                 () = self.repair.come() => {}
             }
             opening = self.open().await;
+        }
+    }
+
+    /// It can be used from now on.
+    pub fn begin(&self, opened: &mut Opened) {
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.shared.clone());
+        self.board.set_failed(self.clock.now(), None);
+        if let Some((asker, said)) = opened.repaired.take() {
+            // Whoever asked may have gone.
+            drop(asker.send(said));
         }
     }
 
@@ -179,15 +193,17 @@ impl Host {
     fn open_now(&self) -> Result<Opened, NotOpened> {
         let asked = self.repair.take();
         let mut done = None;
-        let opened = self.open_and_repair(asked.is_some(), &mut done);
-        if let Some(answer) = asked {
+        let mut opened = self.open_and_repair(asked.is_some(), &mut done);
+        if let Some(asker) = asked {
             let failed = || opened.as_ref().err().map_or_else(repair::nothing_to_repair, |why| why.reason(&self.name));
             let said = done.ok_or_else(failed);
             if let Ok(text) = &said {
                 self.events.tell(Some(&self.name), Happened::new(Level::Notice, "ledger_rebuilt", text.clone()));
             }
-            // Whoever asked may have gone.
-            drop(answer.send(said));
+            match &mut opened {
+                Ok(opened) => opened.repaired = Some((asker, said)),
+                Err(_) => drop(asker.send(said)),
+            }
         }
         opened
     }
@@ -240,7 +256,7 @@ impl Host {
         self.catch_up(&shared)?;
         adopt(&shared, self.in_force.borrow().source.as_ref())?;
         keep_displaced_completions(&dir, &shared)?;
-        Ok(Opened { shared, directory, _lock: lock })
+        Ok(Opened { shared, directory, repaired: None, _lock: lock })
     }
 
     fn catch_up(&self, shared: &Shared) -> Result<(), CycleError> {
@@ -261,7 +277,6 @@ impl Host {
 
     async fn serve(&self, opened: Opened) -> Result<(), CycleError> {
         let shared = opened.shared.clone();
-        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
         let end = CancellationToken::new();
         let stop = self.stop.clone();
         let this = Loop {
@@ -289,7 +304,6 @@ impl Host {
         // Nobody waits for the watcher: it only gives hints.
         drop(watching);
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.board.closed(self.clock.now());
         ended
     }
 
@@ -315,8 +329,7 @@ impl Host {
         if let Some(before) = self.board.status().holds.iter().find(|h| h.id == hold.id) {
             view.since = before.since;
         }
-        self.board.set_failed(self.clock.now(), None);
-        self.board.set_holds(self.clock.now(), vec![view]);
+        self.board.set_held(self.clock.now(), view);
     }
 }
 

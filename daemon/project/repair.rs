@@ -20,11 +20,14 @@ use crate::names::counted;
 /// Tasks recorded in one transaction.
 const BATCH: usize = 1_000;
 
+/// Where what a repair came to is waited for.
+pub type Asker = oneshot::Sender<Result<String, Reason>>;
+
 /// An operator's wish that the ledger be rebuilt, on its way to the project.
 #[derive(Debug, Default)]
 pub struct Wish {
     /// Held to put in or take out, never across a wait.
-    asked: Mutex<Option<oneshot::Sender<Result<String, Reason>>>>,
+    asked: Mutex<Option<Asker>>,
     notify: Notify,
 }
 
@@ -38,7 +41,7 @@ impl Wish {
     }
 
     /// The wish, if there is one: whoever takes it answers it.
-    pub fn take(&self) -> Option<oneshot::Sender<Result<String, Reason>>> {
+    pub fn take(&self) -> Option<Asker> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

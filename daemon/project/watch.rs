@@ -265,8 +265,13 @@ async fn watch(shared: Arc<Shared>, periods: Periods) {
     loop {
         let opened = Instant::now();
         let Some(eye) = blocking(&shared, open_eye).await else { return };
-        shared.state().mode = eye.mode;
-        shared.hint(|hints| hints.everything(Rescan::Started));
+        // At once: who sees that it watches finds the look that is due with it.
+        {
+            let mut state = shared.state();
+            state.mode = eye.mode;
+            state.hints.everything(Rescan::Started);
+        }
+        shared.wake.notify_one();
         if stay(&shared, &eye, periods, opened).await.is_none() {
             return;
         }
