@@ -1,11 +1,11 @@
 //! Runs the real server with a double behind it, and the real `lsctl` against it.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use labelsync::control::server::{Listener, ServerError, listen, serve};
 use tokio::runtime::Runtime;
@@ -100,6 +100,15 @@ impl Daemon {
         let answer = self.raw(format!("{head}\r\n\r\n{body}").as_bytes());
         let status = answer.get(9..12).unwrap_or_else(|| panic!("no answer: {answer:?}")).parse().unwrap();
         (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+}
+
+/// A socket that nobody listens on any more: a program that another test is just starting may hold it until it runs.
+pub fn dead_socket(path: &Path) {
+    drop(UnixListener::bind(path).unwrap());
+    let begin = Instant::now();
+    while UnixStream::connect(path).is_ok() {
+        assert!(begin.elapsed() < PATIENCE, "{} lives", path.display());
     }
 }
 

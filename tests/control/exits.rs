@@ -1,12 +1,10 @@
 //! How `lsctl` exits, and what it says when it could not do what was asked.
 
-use std::os::unix::net::UnixListener;
-
 use insta::assert_snapshot;
 use labelsync::control::api::{Refusal, State};
 use labelsync::settings::Problem;
 
-use crate::daemon::{Daemon, run};
+use crate::daemon::{Daemon, dead_socket, run};
 
 #[test]
 fn health_has_exit_codes() {
@@ -126,7 +124,7 @@ fn without_a_daemon_exit_3_and_how_to_start_it() {
         assert_eq!((ran.code, ran.out, ran.err), (3, String::new(), gone.clone()), "{verb:?}");
     }
     // A socket that nobody listens on.
-    drop(UnixListener::bind(&daemon.socket).unwrap());
+    dead_socket(&daemon.socket);
     assert_eq!(daemon.lsctl(&["status"]).code, 3);
     let ran = daemon.lsctl(&["version"]);
     assert_eq!((ran.code, ran.out), (3, format!("lsctl {}\n", env!("CARGO_PKG_VERSION"))));

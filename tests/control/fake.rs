@@ -43,6 +43,8 @@ pub struct Fake {
     pub panics: AtomicBool,
     /// Changes take so long.
     pub change_takes: Mutex<Duration>,
+    /// Changes that were begun.
+    pub changing: AtomicU64,
     /// Of both directions; `status` adds one each time, up to the ticket of `sync`.
     pub cycles_ended: AtomicU64,
     pub started_at: Mutex<UnixMillis>,
@@ -66,6 +68,7 @@ impl Fake {
             hung: AtomicU64::new(0),
             panics: AtomicBool::new(false),
             change_takes: Mutex::default(),
+            changing: AtomicU64::new(0),
             cycles_ended: AtomicU64::new(0),
             started_at: Mutex::new(THEN),
             backup: Mutex::new(b"SQLite format 3\0 and the rest".to_vec()),
@@ -89,6 +92,7 @@ impl Fake {
 
     async fn changed(&self, project: &ProjectName, what: String, applied: bool) -> Result<Changed, Refusal> {
         let takes = *self.change_takes.lock().unwrap();
+        self.changing.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(takes).await;
         self.note(what)?;
         let change = SettingChange { key: "source.regex".into(), old: json!(".*\\.jpg"), new: json!(".*\\.png") };

@@ -140,8 +140,8 @@ fn l62_waiting_clients_leave_room_or_get_an_answer() {
     quickly("the answer to one too many", || daemon.connect().read_to_string(&mut answer).unwrap());
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"code\":\"too_many\""), "{answer}");
     drop(waiting);
-    std::thread::sleep(Duration::from_millis(300));
-    quickly("status after they have gone", || daemon.ok(&["status"]));
+    until("status after they have gone", || daemon.lsctl(&["status"]).code == 0);
+    quickly("status after that", || daemon.ok(&["status"]));
 }
 
 #[test]
@@ -158,8 +158,7 @@ fn l62_followers_of_events_are_bounded() {
     assert!(followers.iter().all(|(head, _)| head == "HTTP/1.1 200"));
     assert_eq!(follow().0, "HTTP/1.1 503");
     drop(followers);
-    std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(follow().0, "HTTP/1.1 200", "a place is given back when its reader goes");
+    until("a place is given back when its reader goes", || follow().0 == "HTTP/1.1 200");
 }
 
 #[test]
@@ -173,11 +172,17 @@ fn l62_a_slow_follower_is_told_what_it_lost() {
     for seq in 3..60 {
         daemon.fake.live.send(event(seq, "cats", &text)).unwrap();
     }
-    std::thread::sleep(Duration::from_millis(200));
+    let mut answer = Vec::new();
+    let is_told = |answer: &[u8]| String::from_utf8_lossy(answer).contains("\"kind\":\"events_lost\"");
+    while !is_told(&answer) {
+        let mut more = [0; 64 << 10];
+        let bytes = stream.read(&mut more).unwrap();
+        assert!(bytes > 0, "it ended after {} bytes", answer.len());
+        answer.extend_from_slice(&more[..bytes]);
+    }
     daemon.stop.cancel();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains("\"kind\":\"events_lost\""), "{} bytes", answer.len());
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
     assert!(answer.trim_end().ends_with("0"), "the stream ends as it should");
     assert!(answer.contains("\"kind\":\"daemon_stopping\""), "{} bytes", answer.len());
     daemon.stop();
@@ -191,10 +196,9 @@ fn l55_a_change_is_done_whole_though_the_client_vanishes() {
     let body = r#"{"prefix":"new/"}"#;
     let head = format!("PATCH /v1/projects/cats/source HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all((head + body).as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    until("the change is in hand", || daemon.fake.changing.load(Ordering::Relaxed) > 0);
     drop(stream);
-    std::thread::sleep(Duration::from_millis(600));
-    assert_eq!(daemon.fake.take_asked().len(), 1);
+    until("the change is made", || daemon.fake.asked.lock().unwrap().len() == 1);
 }
 
 #[test]
@@ -203,7 +207,7 @@ fn requests_in_hand_are_finished_at_the_stop_and_none_waits_for_ever() {
     *daemon.fake.change_takes.lock().unwrap() = Duration::from_millis(700);
     let idle = daemon.connect();
     let command = daemon.command(&["set-source", "--prefix", "new/"]).stdout(std::process::Stdio::piped()).spawn();
-    std::thread::sleep(Duration::from_millis(400));
+    until("the change is in hand", || daemon.fake.changing.load(Ordering::Relaxed) > 0);
     let begin = Instant::now();
     daemon.stop();
     assert!(begin.elapsed() < FINISH_TIME, "an idle connection is not waited for: {:?}", begin.elapsed());

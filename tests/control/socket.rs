@@ -14,7 +14,7 @@ use labelsync::control::server::{Listener, listen};
 use notify::event::{EventKind, ModifyKind, RenameMode};
 use notify::{RecursiveMode, Watcher};
 
-use crate::daemon::{Daemon, run};
+use crate::daemon::{Daemon, dead_socket, run};
 
 /// Set in the child that makes a socket under a umask of its own; a umask is the whole process's.
 const CHILD: &str = "LABELSYNC_TEST_SOCKET";
@@ -80,7 +80,9 @@ fn l60_others_cannot_use_the_socket_and_are_told_which_group_can() {
     let root = rustix::process::getuid().is_root();
     // Somebody else must be able to start `lsctl` and to see the socket.
     let bin = daemon.dir.path().join("lsctl");
-    fs::copy(env!("CARGO_BIN_EXE_lsctl"), &bin).unwrap();
+    // Not by this process: a program that another test is just starting would hold the copy open for writing, and it could
+    // not be run.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_lsctl")).arg(&bin).status().unwrap().success());
     for dir in [daemon.dir.path(), daemon.socket.parent().unwrap()] {
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     }
@@ -112,7 +114,7 @@ fn l64_only_a_dead_socket_is_replaced() {
     type Make = fn(&Path);
     let table: [(&str, Make, Option<&str>); 7] = [
         ("nothing", |_| (), None),
-        ("a dead socket", |path| drop(UnixListener::bind(path).unwrap()), None),
+        ("a dead socket", dead_socket, None),
         ("a live socket", |path| std::mem::forget(UnixListener::bind(path).unwrap()), Some("already_running")),
         ("a regular file", |path| fs::write(path, "precious").unwrap(), Some("not_a_socket")),
         ("a directory", |path| fs::create_dir(path).unwrap(), Some("not_a_socket")),
@@ -140,7 +142,7 @@ fn l64_only_a_dead_socket_is_replaced() {
 
 fn link_to_dead_socket(path: &Path) {
     let target = path.with_file_name("elsewhere");
-    drop(UnixListener::bind(&target).unwrap());
+    dead_socket(&target);
     symlink(target, path).unwrap();
 }
 
@@ -168,7 +170,7 @@ fn l64_a_daemon_that_hangs_is_a_live_one() {
 fn l64_what_a_killed_daemon_left_is_cleared() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(".new")).unwrap();
-    drop(UnixListener::bind(dir.path().join(".new/s")).unwrap());
+    dead_socket(&dir.path().join(".new/s"));
     listen(&dir.path().join("s"), None).unwrap();
     assert!(!dir.path().join(".new").exists());
     // What is not ours is not cleared, even there.

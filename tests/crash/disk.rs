@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::rig::{Rig, find_code};
-use crate::world::World;
+use crate::support::rig::{PATIENCE, Rig, find_code, until};
+use crate::world::{World, names};
 
 /// Names that are made while the daemon stands still: more than the kernel keeps events for (16,384 by default).
 const NAMES: usize = 20_000;
@@ -36,7 +36,7 @@ fn on_tmpfs(name: &str, options: &str) -> World {
     world
 }
 
-/// Takes all the space, or all the inodes, that are left; twice, as a displaced file goes only after a second.
+/// Takes all the space, or all the inodes, that are left; twice, as a displaced file goes only after a second or more.
 fn fill(dir: &Path, sizes: &[usize]) {
     let mut n = 0;
     for _ in 0..2 {
@@ -49,6 +49,8 @@ fn fill(dir: &Path, sizes: &[usize]) {
             }
         }
         std::thread::sleep(Duration::from_secs(2));
+        let displaced = || names(dir).iter().any(|name| name.contains(".lsd-"));
+        until("what was displaced is gone", PATIENCE, || (!displaced()).then_some(()));
     }
 }
 
@@ -147,7 +149,7 @@ pub fn l38_a_state_directory_that_refuses_writes_heals() {
         let files: Vec<String> = ledgers.map(|entry| text(&entry.expect("read").path())).collect();
         words.extend(files.iter().flat_map(|file| ["-P", file]));
         let mut strace = Command::new("strace").args(words).spawn().expect("it starts");
-        std::thread::sleep(Duration::from_secs(1));
+        until("strace holds each thread", PATIENCE, || is_traced(&pid, strace.id()).then_some(()));
         world.label(0, "dog");
         fails(&mut world, &["ledger_error", "read_only", "disk_full"]);
         // It lets go of the daemon, which goes on as if nothing had been.
@@ -155,6 +157,17 @@ pub fn l38_a_state_directory_that_refuses_writes_heals() {
         strace.wait().expect("it ended");
         world.goes_on();
     }
+}
+
+/// Whether every thread of `pid` is traced by `tracer`.
+fn is_traced(pid: &str, tracer: u32) -> bool {
+    let traced = format!("TracerPid:\t{tracer}\n");
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    // One that is gone is none.
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok())
+        .all(|status| status.contains(&traced))
 }
 
 pub fn l38_a_read_only_project_heals() {

@@ -222,7 +222,8 @@ impl World {
     }
 }
 
-fn names(dir: &Path) -> Vec<String> {
+/// What is in a directory.
+pub fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten();
     entries.map(|entry| entry.expect("read").file_name().to_string_lossy().into_owned()).collect()
 }

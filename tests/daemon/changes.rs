@@ -60,7 +60,7 @@ pub fn l56_a_reload_takes_a_good_file_and_refuses_a_bad_one() {
 }
 
 /// The keys of one page of a bucket with two.
-fn page(keys: [&str; 2], next: Option<&str>) -> Reaction {
+pub fn page(keys: [&str; 2], next: Option<&str>) -> Reaction {
     let more = next.map_or("<IsTruncated>false</IsTruncated>".to_owned(), |next| {
         format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>")
     });
@@ -103,7 +103,7 @@ pub fn l15_l52_looks_never_overlap() {
 }
 
 /// A project whose source is the double's bucket.
-fn from_double(rig: &Rig, double: &Double, regex: &str) -> String {
+pub fn from_double(rig: &Rig, double: &Double, regex: &str) -> String {
     format!(
         "[projects.cats]\npath = \"{}/cats\"\nlabel_studio_has_credentials = true\n\
          [projects.cats.source]\ntype = \"s3\"\nbucket = \"bucket\"\nendpoint = \"{}\"\nallow_http = true\n\

@@ -22,17 +22,22 @@ fn with_a_pushed_completion() -> (Rig, Vec<u8>) {
 }
 
 fn with_objects(count: usize, more: &str) -> Rig {
+    let keys: Vec<String> = (0..count).map(|n| format!("{n:02}.png")).collect();
+    with_keys(&keys, more)
+}
+
+fn with_keys(keys: &[String], more: &str) -> Rig {
     let mut rig = Rig::local(".*");
     rig.settings(
         &(rig
             .local_project("cats", ".*")
             .replace("poll_interval = \"1s\"\n[", &format!("poll_interval = \"1s\"\n{more}["))),
     );
-    for n in 0..count {
-        rig.put(&format!("{n:02}.png"), "a picture");
+    for key in keys {
+        rig.put(key, "a picture");
     }
     rig.start();
-    rig.until_tasks(count);
+    rig.until_tasks(keys.len());
     rig
 }
 
@@ -127,11 +132,12 @@ pub fn l08_an_empty_directory_in_its_place_is_not_the_project() {
 }
 
 pub fn l03_a_mass_removal_is_held_until_it_is_accepted() {
-    let rig = with_objects(20, "on_removed = \"hide\"\n");
+    // Fifteen that go at once: those of a directory.
+    let keys: Vec<String> = (0..20).map(|n| format!("{}{n:02}.png", if n < 15 { "0-old/" } else { "" })).collect();
+    let rig = with_keys(&keys, "on_removed = \"hide\"\n");
+    let (old, aside) = (rig.path("in/0-old"), rig.path("aside"));
     let all = rig.tasks();
-    for n in 0..15 {
-        std::fs::remove_file(rig.path("in").join(format!("{n:02}.png"))).expect("removed");
-    }
+    std::fs::rename(&old, &aside).expect("moved");
     let held = rig.until_code("mass_removal");
     let message = held["message"].as_str().expect("text");
     assert!(message.contains("15 of 20"), "{message}");
@@ -149,9 +155,7 @@ pub fn l03_a_mass_removal_is_held_until_it_is_accepted() {
     assert_eq!(ids, [15, 16, 17, 18, 19, 20]);
 
     // They come back under their ids.
-    for n in 0..15 {
-        rig.put(&format!("{n:02}.png"), "a picture");
-    }
+    std::fs::rename(&aside, &old).expect("moved");
     let back = rig.until_tasks(21);
     assert!(all.iter().all(|(id, task)| back[id] == *task));
     rig.until_status("ok", |status| status["state"] == "ok");
@@ -204,11 +208,11 @@ pub fn l07_another_bucket_with_the_same_keys_is_held() {
 }
 
 pub fn l02_an_empty_listing_is_held() {
-    let mut rig = with_objects(3, "on_removed = \"hide\"\n");
+    let mut rig = with_keys(&[0, 1, 2].map(|n| format!("all/{n}.png")), "on_removed = \"hide\"\n");
+    let (dir, aside) = (rig.path("in/all"), rig.path("aside"));
     let all = rig.tasks();
-    for n in 0..3 {
-        std::fs::remove_file(rig.path("in").join(format!("{n:02}.png"))).expect("removed");
-    }
+    // At once: a look in the middle of a removal sees less than that.
+    std::fs::rename(&dir, &aside).expect("moved");
     let held = rig.until_code("source_empty");
     assert!(held["message"].as_str().is_some_and(|text| text.contains("(was 3)")), "{held}");
     rig.kill();
@@ -216,14 +220,10 @@ pub fn l02_an_empty_listing_is_held() {
     rig.until_code("source_empty");
     assert_eq!(rig.tasks(), all);
     // They return: nothing is held any more, nothing has changed.
-    for n in 0..3 {
-        rig.put(&format!("{n:02}.png"), "a picture");
-    }
+    std::fs::rename(&aside, &dir).expect("moved");
     rig.until_status("ok", |status| status["state"] == "ok" && status["holds"] == json!([]));
     assert_eq!(rig.tasks(), all);
-    for n in 0..3 {
-        std::fs::remove_file(rig.path("in").join(format!("{n:02}.png"))).expect("removed");
-    }
+    std::fs::rename(&dir, &aside).expect("moved");
     rig.until_code("source_empty");
     rig.ok(&["accept"]);
     rig.until_tasks(0);

@@ -19,12 +19,10 @@ pub fn l08_a_lost_marker_that_is_accepted_gives_no_object_a_second_task() {
         let saved = rig.label(1, "cat");
         rig.until_pushed(1, &saved);
         std::fs::remove_file(rig.path("cats/labelsync.json")).expect("removed");
-        rig.until_code("project_reinitialised");
-        let hold = rig.status()["holds"][0]["id"].as_str().expect("an id").to_owned();
-        rig.ok(&["accept", "cats", &hold]);
-        rig.until_code("target_owned");
-        let hold = rig.status()["holds"][0]["id"].as_str().expect("an id").to_owned();
-        rig.ok(&["accept", "cats", &hold]);
+        for code in ["project_reinitialised", "target_owned"] {
+            let held = rig.until_code(code);
+            rig.ok(&["accept", "cats", held["id"].as_str().expect("an id")]);
+        }
         rig.put("3.json", "{\"image\": \"http://x/3.png\"}");
         let after = rig.until_tasks(4);
         assert_eq!(rig.sync(), 0);

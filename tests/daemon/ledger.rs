@@ -31,6 +31,7 @@ fn rig() -> Rig {
     rig.until_tasks(TASKS);
     rig.put("00 the last.json", &object(1_000));
     rig.until_tasks(TASKS + 1);
+    until("the other project is well", PATIENCE, || (rig.status_of("dogs")["state"] == "ok").then_some(()));
     rig
 }
 

@@ -7,13 +7,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use rustix::process::Signal;
 
 use crate::support::rig::{PATIENCE, Rig, until};
+use crate::support::servers::free_port;
 
 /// What a real daemon printed once; the alert rules and the dashboard are judged on it (`docs.rs`).
 const RECORDED: &str = include_str!("../docs/metrics.txt");
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
-}
 
 fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = until("the port answers", PATIENCE, || TcpStream::connect(address).ok());
@@ -37,7 +34,7 @@ fn shape(text: &str) -> BTreeSet<String> {
 }
 
 pub fn l90_metrics_are_scraped_as_recorded() {
-    let address = free_port();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut rig = Rig::local(r".*\.png");
     let settings = std::fs::read_to_string(rig.config()).expect("written");
     let settings = settings.replace("[daemon]\n", &format!("[daemon]\nmetrics_listen = \"{address}\"\n"));
@@ -189,7 +186,8 @@ pub fn a_taken_port_is_told_and_the_main_job_runs() {
     rig.put("a.png", "a picture");
     rig.start();
     rig.until_tasks(1);
-    assert!(rig.ok(&["events"]).contains("metrics_listen: cannot listen"), "{}", rig.log());
+    let told = || rig.ok(&["events"]).contains("metrics_listen: cannot listen").then_some(());
+    until("it is told", PATIENCE, told);
 }
 
 /// Also where not even the mark can be read: after a start, and a minute into an outage.

@@ -7,19 +7,18 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::rig::{PATIENCE, Rig, in_time, until, write};
+use crate::support::rig::{PATIENCE, Rig, exchange, in_time, until, write};
 
 /// Once each of some ten looks a second doubled the wait for the bucket: a minute went by after it was mended.
 pub fn l31_a_pipe_in_the_place_of_tasks_json_is_named_and_heals_at_once() {
     let rig = Rig::with_tasks(1);
     let (tasks, aside) = (rig.path("cats/tasks.json"), rig.path("aside"));
-    std::fs::rename(&tasks, &aside).expect("moved");
-    mkfifoat(CWD, &tasks, Mode::from_raw_mode(0o644)).expect("made");
+    mkfifoat(CWD, &aside, Mode::from_raw_mode(0o644)).expect("made");
+    exchange(&tasks, &aside);
     rig.put("new.png", "a picture");
     rig.until_code("not_a_file");
     until("some failures", PATIENCE, || (rig.metric("labelsyncd_errors_total") >= 10.0).then_some(()));
-    std::fs::remove_file(&tasks).expect("removed");
-    std::fs::rename(&aside, &tasks).expect("moved");
+    exchange(&tasks, &aside);
     until("the new task", in_time(Duration::from_secs(20)), || (rig.tasks().len() == 2).then_some(()));
     rig.until_status("ok", |status| status["state"] == "ok");
 }
@@ -46,24 +45,25 @@ pub fn l31_a_link_or_directory_in_the_place_of_tasks_json_is_named_and_heals() {
     let rig = Rig::with_tasks(1);
     let (tasks, aside) = (rig.path("cats/tasks.json"), rig.path("aside"));
     for (n, link) in [true, false].into_iter().enumerate() {
-        std::fs::rename(&tasks, &aside).expect("moved");
-        let before = std::fs::read(&aside).expect("read");
         if link {
-            std::os::unix::fs::symlink(&aside, &tasks).expect("made");
+            // To where the file is then.
+            std::os::unix::fs::symlink(&aside, &aside).expect("made");
         } else {
-            std::fs::create_dir(&tasks).expect("made");
+            std::fs::create_dir(&aside).expect("made");
         }
+        exchange(&tasks, &aside);
+        let before = std::fs::read(&aside).expect("read");
         rig.put(&format!("new-{n}.png"), "a picture");
         rig.until_code("not_a_file");
         assert_ne!(rig.sync(), 0);
         assert_eq!(std::fs::read(&aside).expect("read"), before, "a link is not followed");
         assert_eq!(std::fs::symlink_metadata(&tasks).expect("there").is_symlink(), link, "nor replaced");
+        exchange(&tasks, &aside);
         if link {
-            std::fs::remove_file(&tasks).expect("removed");
+            std::fs::remove_file(&aside).expect("removed");
         } else {
-            std::fs::remove_dir(&tasks).expect("removed");
+            std::fs::remove_dir(&aside).expect("removed");
         }
-        std::fs::rename(&aside, &tasks).expect("moved");
         rig.until_tasks(n + 2);
         rig.until_status("ok", |status| status["state"] == "ok");
     }
@@ -81,12 +81,13 @@ pub fn l31_what_is_no_file_in_the_place_of_a_completion_is_left_alone_and_no_del
     let secret = rig.path("secret");
     std::fs::write(&secret, rig.label(3, "dog")).expect("written");
     for id in 0..3 {
-        std::fs::remove_file(file(id)).expect("removed");
+        let odd = rig.path(&format!("odd-{id}"));
         match id {
-            0 => std::os::unix::fs::symlink(&secret, file(id)).expect("made"),
-            1 => mkfifoat(CWD, file(id), Mode::from_raw_mode(0o644)).expect("made"),
-            _ => std::fs::create_dir(file(id)).expect("made"),
+            0 => std::os::unix::fs::symlink(&secret, &odd).expect("made"),
+            1 => mkfifoat(CWD, &odd, Mode::from_raw_mode(0o644)).expect("made"),
+            _ => std::fs::create_dir(&odd).expect("made"),
         }
+        exchange(&odd, &file(id));
     }
     // A deletion that is one: what was taken for another went with it.
     std::fs::remove_file(file(3)).expect("removed");
@@ -189,7 +190,7 @@ pub fn l38_a_project_that_cannot_be_begun_leaves_nothing_behind() {
     until("it was tried again", PATIENCE, || (rig.metric("labelsyncd_errors_total") >= 2.0).then_some(()));
     let left = || std::fs::read_dir(rig.path("state/ledgers")).expect("read").count();
     // Between two tries.
-    until("nothing is left", in_time(Duration::from_secs(4)), || (left() == 0).then_some(()));
+    until("nothing is left", PATIENCE, || (left() == 0).then_some(()));
     rig.stop();
     rig.start();
     rig.until_tasks(1);

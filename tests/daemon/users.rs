@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::support::rig::{Ran, Rig, completion};
+use crate::support::rig::{Ran, Rig, completion, put_whole};
 
 /// Label Studio's user and group: any that are not ours.
 const THEIRS: (u32, u32) = (41_234, 41_235);
@@ -98,7 +98,7 @@ pub fn l89_files_stay_label_studios() {
     // A new file of theirs: a completion from the target, and target.json.
     let object = completion(0, &tasks[&0]["data"], "cat");
     std::fs::create_dir_all(rig.path("out/done")).expect("made");
-    std::fs::write(rig.path("out/done/0"), &object).expect("written");
+    put_whole(&rig.path("out/done/0"), &object);
     let file = project.join("completions/0.json");
     crate::support::rig::until("the completion", crate::support::rig::PATIENCE, || file.exists().then_some(()));
     assert_eq!(owner(&file), (THEIRS.0, THEIRS.1, 0o664), "as tasks.json");
@@ -109,7 +109,7 @@ pub fn l89_files_stay_label_studios() {
 
     // Replaced: a completion that changes in the target.
     give(&file, 0o600);
-    std::fs::write(rig.path("out/done/0"), completion(0, &tasks[&0]["data"], "dog")).expect("written");
+    put_whole(&rig.path("out/done/0"), &completion(0, &tasks[&0]["data"], "dog"));
     crate::support::rig::until("the other version", crate::support::rig::PATIENCE, || {
         std::fs::read(&file).is_ok_and(|bytes| bytes != object).then_some(())
     });

@@ -77,7 +77,10 @@ fn as_user(uid: u32, gid: u32, case: &str, dir: &Path) -> Vec<String> {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = place.path().join("files-test");
-    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    // Not by this process: a program that another test is just starting would hold the copy open for writing, and it could
+    // not be run.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&binary).status();
+    assert!(copied.unwrap().success());
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command: Command = child::command_of(&binary, &[], case, dir);
     command.uid(uid).gid(gid);

@@ -9,10 +9,10 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use labelsync::project::files::{Dir, IfAbsent, Replaced, Undone};
-use labelsync::project::watch::{Periods, Watcher};
+use labelsync::project::watch::{Mode, Periods, PollReason, Watcher};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::support::{print, write_new, write_over};
+use super::support::{PATIENCE, print, write_new, write_over};
 
 const CASE: &str = "LABELSYNC_TEST_CHILD";
 const DIR: &str = "LABELSYNC_TEST_DIR";
@@ -160,18 +160,33 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
+/// Waits until it is known how it watches.
+fn begun(watcher: &Watcher) {
+    while watcher.mode() == Mode::Polling(PollReason::Starting) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Says when it watches; then, after the next line, what it was told meanwhile.
 fn watch(path: &Path) {
     let runtime = runtime();
     let guard = runtime.enter();
     let watcher = Watcher::start(path, quick(), Box::new(|| ()));
     drop(guard);
-    std::thread::sleep(Duration::from_millis(400));
+    begun(&watcher);
     watcher.take();
     say(&format!("{:?}", watcher.mode()));
     wait_for_a_line();
-    std::thread::sleep(Duration::from_millis(1_000));
-    let hints = watcher.take();
+    let told = async {
+        loop {
+            watcher.woken().await;
+            let hints = watcher.take();
+            if hints.everything.is_some() {
+                return hints;
+            }
+        }
+    };
+    let hints = runtime.block_on(async { tokio::time::timeout(PATIENCE, told).await }).expect("the overflow is told");
     say(&format!("everything={} completions={}", hints.everything.is_some(), hints.completions.len()));
 }
 
@@ -181,11 +196,11 @@ fn watch_mode(path: &Path) {
     let guard = runtime.enter();
     let watcher = Watcher::start(path, quick(), Box::new(|| ()));
     drop(guard);
-    std::thread::sleep(Duration::from_millis(400));
+    begun(&watcher);
     say(&format!("{:?}", watcher.mode()));
     for _ in 0..2 {
         watcher.take();
-        let told = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(5), watcher.woken()).await });
+        let told = runtime.block_on(async { tokio::time::timeout(PATIENCE, watcher.woken()).await });
         say(&format!("told={} everything={}", told.is_ok(), watcher.take().everything.is_some()));
     }
 }

@@ -109,7 +109,7 @@ fn later_writes_are_seen() {
 fn what_slipped_in_is_seen() {
     let (temp, _dir) = project();
     fs::write(temp.path().join("tasks.json"), "old").unwrap();
-    let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat2:delay_enter=500000"];
+    let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=renameat2:delay_enter=2000000"];
     let mut command = child::command(&wrapper, "replace_once", temp.path());
     let child = command.stdout(Stdio::piped()).spawn().unwrap();
     let started = Instant::now();

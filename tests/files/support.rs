@@ -5,11 +5,15 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use labelsync::clock::{Clock, SystemClock, UnixMillis};
 use labelsync::project::files::{Dir, Expected, FileError, Fingerprint, Replaced};
 use libtest_mimic::{Completion, Trial};
 use tempfile::TempDir;
+
+/// Far more than anything takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A test that can always run.
 pub fn test(name: &str, body: fn()) -> Trial {

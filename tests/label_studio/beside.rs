@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::support::UNWANTED;
 use crate::support::label_studio::Installed;
+use crate::support::rig::put_whole;
 
 /// Far more than anything takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -149,7 +150,7 @@ impl Beside {
 
     /// Puts an object into the source.
     pub fn put(&self, key: &str) {
-        std::fs::write(self.path("in").join(key), key).unwrap();
+        put_whole(&self.path("in").join(key), key.as_bytes());
     }
 
     /// Waits until `tasks.json` has these ids.

@@ -8,6 +8,7 @@ use crate::beside::Beside;
 use crate::clauses::SEEN;
 use crate::handover::{chosen, label};
 use crate::support::label_studio::Installed;
+use crate::support::rig::put_whole;
 
 fn data(name: &str) -> Value {
     json!({"image": format!("http://localhost/{name}.png")})
@@ -18,7 +19,7 @@ fn data(name: &str) -> Value {
 pub fn imports_equal_to_objects(installed: Installed) {
     let mut beside = Beside::new(&installed);
     let put = |beside: &Beside, name: &str, body: &Value| {
-        std::fs::write(beside.path("in").join(name), body.to_string()).unwrap();
+        put_whole(&beside.path("in").join(name), body.to_string().as_bytes());
     };
     put(&beside, "a.json", &data("a"));
     put(&beside, "b.json", &data("b"));

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::bucket::{Bucket, rig};
 use crate::support::Server;
-use crate::support::rig::{IMAGE_CONFIG, Observer, Ran, Rig, completion, in_time, until};
+use crate::support::rig::{IMAGE_CONFIG, Observer, PATIENCE, Ran, Rig, completion, in_time, until};
 
 /// Issue 2: a saved completion is in the target within this time.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ fn target_map(rig: &Rig, to: &Bucket) {
         "0": {"key": format!("s3://{}/done/0", to.name), "exists": true},
         "1": {"key": format!("s3://{}/done/1", to.name), "exists": true},
     });
-    until("target.json", Duration::from_secs(15), || {
+    until("target.json", PATIENCE, || {
         let map = std::fs::read(rig.path("cats/target.json")).ok()?;
         (serde_json::from_slice::<Value>(&map).ok()? == wanted).then_some(())
     });
@@ -80,17 +80,17 @@ pub async fn l23_objects_that_were_put_in_parts_are_as_others(server: Arc<Server
     assert_eq!(rig.sync(), 0);
     from.put_in_parts("a.json", &[first.as_bytes(), b"2\"}"]).await;
     let follows = || rig.tasks()[&0]["data"]["pad"].as_str().is_some_and(|pad| pad.ends_with('2')).then_some(());
-    until("the new version", Duration::from_secs(15), follows);
+    until("the new version", PATIENCE, follows);
 
     let theirs = elsewhere(&rig, 0, "dog");
     to.put_in_parts("done/0", &[&theirs]).await;
-    until("the completion brought in", Duration::from_secs(15), || (file(&rig, 0)? == theirs).then_some(()));
+    until("the completion brought in", PATIENCE, || (file(&rig, 0)? == theirs).then_some(()));
     assert_eq!(rig.sync(), 0);
     let ours = rig.label(0, "cat");
     to.until_holds("done/0", &ours).await;
     let again = elsewhere(&rig, 0, "fish");
     to.put_in_parts("done/0", &[&again]).await;
-    until("the next one", Duration::from_secs(15), || (file(&rig, 0)? == again).then_some(()));
+    until("the next one", PATIENCE, || (file(&rig, 0)? == again).then_some(()));
     assert_eq!(rig.list("conflict"), Vec::<Value>::new());
 }
 
@@ -117,7 +117,7 @@ async fn brought_in(rig: &Rig, to: &Bucket) {
     to.put("done/1", object.clone()).await;
     // About other data than task 6: never attached to it.
     to.put("done/6", completion(6, &json!({"image": "s3://elsewhere/x.png"}), "cat")).await;
-    until("the completion brought in", Duration::from_secs(15), || (file(rig, 1)? == object).then_some(()));
+    until("the completion brought in", PATIENCE, || (file(rig, 1)? == object).then_some(()));
     assert_eq!(rig.sync(), 0);
     assert_eq!(file(rig, 1), Some(object));
     assert_eq!(file(rig, 6), None);
@@ -148,7 +148,7 @@ async fn disputed(rig: &Rig, to: &Bucket) {
     rig.ok(&["resolve", "2", "--keep", "local"]);
     to.until_holds("done/2", &here_2).await;
     rig.ok(&["resolve", "done/3", "--keep", "remote"]);
-    until("the remote side", Duration::from_secs(15), || (file(rig, 3)? == there_3).then_some(()));
+    until("the remote side", PATIENCE, || (file(rig, 3)? == there_3).then_some(()));
     rig.until_status("no conflict but the first", |status| status["conflicts"] == 1);
     assert_eq!((file(rig, 2), to.get("done/3").await), (Some(here_2), Some(there_3)));
     let mut losers = losers(rig);
@@ -169,7 +169,7 @@ async fn deleted_here(rig: &Rig, to: &Bucket) {
     let bytes = rig.label(4, "cat");
     to.until_holds("done/4", &bytes).await;
     std::fs::remove_file(rig.path("cats/completions/4.json")).expect("removed");
-    until("the deletion noticed", Duration::from_secs(15), || {
+    until("the deletion noticed", PATIENCE, || {
         rig.ok(&["events"]).contains("x completion 4 deleted here, object kept").then_some(())
     });
     assert_eq!(rig.sync(), 0);

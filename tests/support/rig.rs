@@ -9,10 +9,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -21,11 +22,14 @@ use super::UNWANTED;
 /// Far more than anything takes on a busy machine: a test that needs it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a promised time may take here: the time itself where a CPU is free, in proportion where many wait for one.
+/// What a promised time may take here: the time itself where a CPU is free, in proportion where many wait for one, now or
+/// in the last minute.
 pub fn in_time(promised: Duration) -> Duration {
     let cpus = std::thread::available_parallelism().map_or(1.0, |cpus| cpus.get() as f64);
+    // `4.01 2.30 1.12 7/420 12345`: the last minute's average is the first, what would run now stands before the slash.
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: f64 = text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+    let numbers = text.split([' ', '/']).map(|number| number.parse::<f64>().unwrap_or(0.0));
+    let load = numbers.enumerate().filter(|(nth, _)| matches!(nth, 0 | 3)).map(|(_, load)| load).fold(0.0, f64::max);
     promised.mul_f64((load / cpus).max(1.0))
 }
 
@@ -234,7 +238,7 @@ impl Rig {
     /// SIGTERM; it must end well within ten seconds.
     pub fn stop(&mut self) {
         self.signal(Signal::TERM);
-        let status = self.ended(Duration::from_secs(10));
+        let status = self.ended(in_time(Duration::from_secs(10)));
         assert_eq!(status.code(), Some(0), "it stops well");
     }
 
@@ -332,7 +336,7 @@ impl Rig {
     pub fn put(&self, key: &str, body: &str) {
         let path = self.path("in").join(key);
         std::fs::create_dir_all(path.parent().expect("below in")).expect("made");
-        write(&path, body);
+        put_whole(&path, body.as_bytes());
     }
 
     /// Saves a completion as Label Studio 0.8 does; its bytes.
@@ -396,7 +400,21 @@ pub fn completion(id: u64, data: &Value, choice: &str) -> Vec<u8> {
     serde_json::to_vec_pretty(&json!({"completions": done, "data": data, "id": id})).expect("JSON")
 }
 
-/// Writes a file in one go.
+/// Puts an "object" into a directory that stands for a bucket: nobody ever lists half of it, or an empty one.
+pub fn put_whole(path: &Path, bytes: &[u8]) {
+    static NTH: AtomicU64 = AtomicU64::new(0);
+    let nth = NTH.fetch_add(1, Ordering::Relaxed);
+    let new = std::env::temp_dir().join(format!("ls-new-{}-{nth}", std::process::id()));
+    let put = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, path));
+    put.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// Puts what is prepared in the place of another: there is no moment without either.
+pub fn exchange(a: &Path, b: &Path) {
+    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).expect("exchanged");
+}
+
+/// Writes a file in place, as Label Studio and editors do: others may see it empty for a moment.
 pub fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

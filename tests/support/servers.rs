@@ -4,7 +4,6 @@
 //! test program is killed.
 //! Not here: what is tested on them.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -292,23 +291,34 @@ fn install() -> Result<PathBuf, String> {
     INSTALLED.get_or_init(install).clone()
 }
 
-/// Eight ports that are free now, and that this program was never given before: whoever asked for one may not listen
-/// yet, and Label Studio takes the next port without a word where its own is busy.
+/// Where ports begin that a program is given who asks for any, as its own end of a connection too: 32,768, unless set.
+fn first_ephemeral_port() -> u16 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768)
+}
+
+/// A port that is free now, that this program was not given for long, and that nobody gets who asks for any: whoever asked
+/// for it may not listen yet, and Label Studio takes the next port without a word where its own is busy.
+pub fn free_port() -> u16 {
+    static NEXT: Mutex<Option<u16>> = Mutex::new(None);
+    let (first, last) = match first_ephemeral_port() {
+        ephemeral if ephemeral > 12_000 => (10_000, ephemeral - 1),
+        _ => (10_000, u16::MAX),
+    };
+    let mut next = NEXT.lock().expect("no panic within");
+    // Several programs of tests run at once on a developer's machine: each begins elsewhere.
+    let begin = || first + u16::try_from(u64::from(std::process::id()) * 97 % u64::from(last - first + 1)).unwrap_or(0);
+    let mut port = next.unwrap_or_else(begin);
+    while TcpListener::bind(("127.0.0.1", port)).is_err() {
+        port = if port >= last { first } else { port + 1 };
+    }
+    *next = Some(if port >= last { first } else { port + 1 });
+    port
+}
+
+/// Eight of them.
 pub(super) fn free_ports() -> [u16; 8] {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().expect("no panic within");
-    // All are held until all are chosen, so that none comes twice.
-    let mut held = Vec::new();
-    std::array::from_fn(|_| {
-        loop {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let port = listener.local_addr().expect("bound").port();
-            held.push(listener);
-            if given.insert(port) {
-                return port;
-            }
-        }
-    })
+    std::array::from_fn(|_| free_port())
 }
 
 /// A server's process group and its directory; both go with this.
