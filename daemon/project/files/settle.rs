@@ -57,7 +57,7 @@ impl Settler {
         Self { rest, patience, capacity_names, seen: BTreeMap::new(), purged: None }
     }
 
-    /// Says whether the file `name`, just seen with `print`, is at rest. Once it is, the name is forgotten.
+    /// Says whether the file `name`, just seen with `print`, is at rest. It stays so until it changes.
     pub fn look(&mut self, name: &str, print: &Fingerprint, wall: UnixMillis, now: Instant) -> Rest {
         if self.rest.is_zero() || print.is_at_rest(wall, self.rest.max(SURELY_OLD)) {
             self.seen.remove(name);
@@ -74,7 +74,7 @@ impl Settler {
         }
         let unchanged = now.saturating_duration_since(seen.unchanged_since);
         if unchanged >= self.rest {
-            self.seen.remove(name);
+            // Remembered: what could not be dealt with now is not restless when it is tried again.
             return Rest::AtRest;
         }
         let wait = self.rest - unchanged;
@@ -84,7 +84,7 @@ impl Settler {
         Rest::Settling(wait)
     }
 
-    /// Forgets a name whose file is gone.
+    /// Forgets a name whose file is gone, or was dealt with.
     pub fn forget(&mut self, name: &str) {
         self.seen.remove(name);
     }
@@ -139,6 +139,10 @@ mod tests {
         assert_eq!(settler.look("1", &other, WALL, at(start, 200)), Rest::Settling(REST));
         assert_eq!(settler.look("1", &other, WALL, at(start, 300)), Rest::Settling(Duration::from_millis(150)));
         assert_eq!(settler.look("1", &other, WALL, at(start, 450)), Rest::AtRest);
+        assert_eq!(settler.look("1", &other, WALL, at(start, 451)), Rest::AtRest, "it has not changed since");
+        assert_eq!(settler.look("1", &one, WALL, at(start, 460)), Rest::Settling(REST));
+        let later = UnixMillis(WALL.0 + 10_000);
+        assert_eq!(settler.look("1", &one, later, at(start, 10_000)), Rest::AtRest);
         assert_eq!(settler.remembered_names(), 0);
     }
 

@@ -276,6 +276,7 @@ impl Walk<'_> {
             return Local::Absent;
         };
         if row.is_some_and(|row| row.tells_of(&print)) {
+            self.settler.forget(&name);
             return Local::AsRecorded;
         }
         match self.settler.look(&name, &print, self.shared.now(), std::time::Instant::now()) {
