@@ -175,7 +175,13 @@ fn hints_are_bounded() {
     fs::create_dir(temp.path().join("completions")).unwrap();
     run(async {
         let (seen, sees) = mpsc::channel();
-        let watcher = watching_map(temp.path(), Box::new(move || drop(seen.send(())))).await;
+        let watcher = watching_map(
+            temp.path(),
+            Box::new(move || {
+                seen.send(()).ok();
+            }),
+        )
+        .await;
         for id in 0..=HINTED_MAX {
             fs::write(temp.path().join(format!("completions/{id}.json")), "").unwrap();
         }
