@@ -139,6 +139,7 @@ fn guards(trials: &mut support::Trials) {
         conflicts::l29_what_is_missing_in_the_target_is_pushed_again_where_a_person_says_so,
         conflicts::l23_an_older_directory_that_is_put_back_overwrites_nothing,
         conflicts::l23_what_is_done_about_an_older_completion_loses_nothing,
+        conflicts::l29_what_an_older_directory_does_not_hold_is_not_deleted,
         conflicts::what_the_ledger_knows_is_shown_while_the_target_does_not_answer,
         conflicts::c05_an_id_that_only_the_target_holds_moves_the_next_one_and_says_so_once,
         conflicts::l13_a_task_whose_object_is_gone_comes_back_when_it_is_selected_again,

@@ -229,6 +229,11 @@ impl Near for Directory {
         Ok(self.completions_dir()?.is_some())
     }
 
+    fn completions_changed_ns(&self) -> Result<Option<i64>, NearError> {
+        let Some(dir) = self.completions_dir()? else { return Ok(None) };
+        Ok(Some(dir.changed_ns()?))
+    }
+
     fn completion_print(&self, id: TaskId) -> Result<Option<Fingerprint>, NearError> {
         let Some(dir) = self.completions_dir()? else { return Ok(None) };
         Ok(dir.fingerprint(&completion_name(id))?)

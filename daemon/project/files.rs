@@ -107,6 +107,12 @@ impl Dir {
         Ok(self.stat("look at", name)?.map(|stat| Fingerprint::of(&stat)))
     }
 
+    /// When a name was last added or removed, nanoseconds since 1970.
+    pub fn changed_ns(&self) -> Result<i64, FileError> {
+        let stat = rustix::fs::fstat(&*self.fd).map_err(|e| FileError::system("look at", &self.path, e))?;
+        Ok(Fingerprint::of(&stat).mtime_ns)
+    }
+
     /// When the file `name` was made, nanoseconds since 1970; `None` where there is none, or the file system does not say.
     pub fn born_ns(&self, name: &str) -> Result<Option<i64>, FileError> {
         let path = self.path_of(name);

@@ -176,6 +176,11 @@ pub trait Near: Send + Sync + fmt::Debug {
     fn has_completions(&self) -> Result<bool, NearError> {
         Ok(true)
     }
+    /// When a completion was last added or removed, or is said to have been, nanoseconds since 1970: who puts a directory
+    /// back puts back its time. `None`: nobody knows.
+    fn completions_changed_ns(&self) -> Result<Option<i64>, NearError> {
+        Ok(None)
+    }
     /// The version of a completion file; `None`: there is none.
     fn completion_print(&self, id: TaskId) -> Result<Option<Fingerprint>, NearError>;
     /// The same for many, in the directory that is there now. Who has looked at all asks [`Near::has_completions`] once

@@ -323,7 +323,7 @@ pub enum Dispute {
     DataMismatch,
     /// The object in the target is no completion of this id: no JSON, or without what one has (contract C16).
     NoCompletion,
-    /// The file is from before what was in step, as out of a backup: it would overwrite the newer one.
+    /// The file is from before what was in step, as out of a backup, or is not there yet, and is no deletion.
     OlderHere,
 }
 
@@ -364,7 +364,7 @@ impl Dispute {
             Self::IdReused => "the file is about other data than this id stood for: Label Studio gave the id again",
             Self::DataMismatch => "the object in the target is about other data than the task of this id",
             Self::NoCompletion => "the object in the target is no completion of this id",
-            Self::OlderHere => "the file is older than what is in the target, as if a backup had been put back",
+            Self::OlderHere => "what is here is older than what is in the target, as if a backup had been put back",
         }
     }
 }

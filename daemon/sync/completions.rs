@@ -8,8 +8,11 @@ use super::action::{CompletionAction, Dispute};
 use crate::names::{ETag, Sha256};
 
 mod older;
+mod winning;
 pub use older::goes_back;
-use older::{older_here, was_older};
+pub use winning::why_not_remote;
+
+use older::{older_here, taken_back, was_older};
 
 /// The code of an object that is gone from the target: it is pushed again when the file changes or a person wants it.
 pub const MISSING: &str = "target_missing";
@@ -64,6 +67,8 @@ pub enum Resolution {
 pub enum Local {
     /// No file.
     Absent,
+    /// No file, in a directory that is from before it was written: nobody deleted it, an older directory was put back.
+    TakenBack,
     /// The same file as recorded, by its fingerprint: not read.
     AsRecorded,
     /// Another file than recorded, not read yet.
@@ -177,6 +182,9 @@ pub fn decide(b: Option<&Recorded>, l: &Local, r: &Remote, task: &TaskFacts, pol
     if matches!(l, Local::Unsettled) {
         return Decision::Wait;
     }
+    if matches!(l, Local::TakenBack) {
+        return taken_back(b, decide(b, &Local::Absent, r, task, policy));
+    }
     if matches!(l, Local::Unread) {
         return Decision::ReadLocal;
     }
@@ -230,8 +238,8 @@ fn local_change<'a>(b: Option<&Recorded>, l: &'a Local) -> LocalChange<'a> {
     let recorded = b.and_then(|b| b.sha);
     match l {
         Local::Bad { reason, detail, .. } => LocalChange::Bad { reason, detail },
-        Local::Absent if recorded.is_none() => LocalChange::None,
-        Local::Absent => LocalChange::Gone,
+        Local::Absent | Local::TakenBack if recorded.is_none() => LocalChange::None,
+        Local::Absent | Local::TakenBack => LocalChange::Gone,
         Local::File { sha, .. } if recorded == Some(*sha) => LocalChange::None,
         Local::File { sha, canonical, data_hash, goes_back } => LocalChange::Changed(Mine {
             sha: *sha,
@@ -274,7 +282,7 @@ fn disputed(b: &Recorded, l: &Local, r: &Remote, task: &TaskFacts) -> Option<Dec
     let sha = match l {
         Local::File { sha, .. } => Some(*sha),
         Local::Bad { sha, .. } => *sha,
-        Local::Absent => None,
+        Local::Absent | Local::TakenBack => None,
         // Same fingerprint as when the dispute was recorded.
         Local::AsRecorded => *was_sha,
         Local::Unread | Local::Unsettled => return None,
@@ -299,20 +307,6 @@ fn disputed(b: &Recorded, l: &Local, r: &Remote, task: &TaskFacts) -> Option<Dec
             None => CompletionAction::BringIn,
             Some(_) => CompletionAction::Dispute(dispute),
         })),
-    }
-}
-
-/// Why an object that was looked into cannot win over the file: a stable code and its words; `None`: it can. What is no
-/// completion would make Label Studio fail for everybody (C16); what is about other data would be attached to another task.
-pub fn why_not_remote(r: &Remote, task: &TaskFacts) -> Option<(&'static str, &'static str)> {
-    let Remote::Object { meaning, .. } = r else {
-        return Some(("no_object", "there is no object in the target"));
-    };
-    match (meaning, task.present) {
-        (None, _) => Some((Dispute::NoCompletion.code(), Dispute::NoCompletion.text())),
-        (_, None) => Some(("task_not_shown", "its task is not in tasks.json now")),
-        (Some(meaning), Some(present)) if meaning.data_hash == present => None,
-        (Some(_), Some(_)) => Some((Dispute::DataMismatch.code(), Dispute::DataMismatch.text())),
     }
 }
 

@@ -185,7 +185,7 @@ pub fn l23_what_is_done_about_an_older_completion_loses_nothing() {
     // Labelled on, from what was put back: it has not seen the newer one either.
     let on = rig.label(0, "bird");
     until("the dispute about it", PATIENCE, || {
-        (rig.ok(&["events"]).matches("! completion 0: the file is older").count() == 2).then_some(())
+        (rig.ok(&["events"]).matches("! completion 0: what is here is older").count() == 2).then_some(())
     });
     assert_eq!((object(&rig, 0), conflict(&rig, 0)["reason"].clone()), (new[0].clone(), json!("older_here")));
     std::fs::remove_file(rig.path("cats/completions/1.json")).expect("removed");
@@ -206,6 +206,33 @@ pub fn l23_what_is_done_about_an_older_completion_loses_nothing() {
     // An edit of what was pushed last is one as ever.
     let edit = rig.label(2, "bird");
     rig.until_pushed(2, &edit);
+}
+
+pub fn l29_what_an_older_directory_does_not_hold_is_not_deleted() {
+    let (mut rig, _, new) = labelled_twice(3);
+    rig.ok(&["set-target", "cats", "--on-deleted", "delete"]);
+    rig.stop();
+    // Yesterday's directory: these two were not there yet.
+    let dir = rig.path("cats/completions");
+    ["1", "2"].iter().for_each(|id| std::fs::remove_file(dir.join(format!("{id}.json"))).expect("removed"));
+    let now = std::fs::metadata(&dir).and_then(|meta| meta.modified()).expect("a time");
+    File::open(&dir).and_then(|dir| dir.set_modified(now - Duration::from_secs(86_400))).expect("set");
+    rig.start();
+    rig.until_status("conflicts", |status| status["conflicts"] == 2);
+    assert!(conflict(&rig, 1)["detail"].to_string().contains("--keep remote` brings"), "{}", conflict(&rig, 1));
+    // Label Studio goes on there.
+    let edit = rig.label(0, "bird");
+    rig.until_pushed(0, &edit);
+    assert_eq!(rig.sync(), 0);
+    assert_eq!([object(&rig, 1), object(&rig, 2)], [new[1].clone(), new[2].clone()]);
+    rig.ok(&["resolve", "cats", "1", "--keep", "local"]);
+    rig.ok(&["resolve", "cats", "older_here", "--keep", "remote"]);
+    rig.until_status("none", |status| status["conflicts"] == 0 && status["state"] == "ok");
+    assert_eq!([file(&rig, 1), file(&rig, 2)], [None, Some(new[2].clone())]);
+    assert_eq!(object(&rig, 1), new[1], "what a person leaves deleted here is kept there");
+    // And a deletion is one as ever.
+    std::fs::remove_file(dir.join("2.json")).expect("removed");
+    until("the object deleted", PATIENCE, || (!rig.path("out/done/2").exists()).then_some(()));
 }
 
 pub fn what_the_ledger_knows_is_shown_while_the_target_does_not_answer() {

@@ -196,6 +196,9 @@ fn l23_a_file_that_is_older_than_the_one_before() {
     let in_step = recorded(RecordedState::InStep);
     let mut text = of("never in step", None);
     text += &of("in step", Some(&in_step));
+    let taken_back = [("no file, in an older directory", Local::TakenBack)];
+    let delete = TargetPolicy { delete_objects: true, ..POLICY };
+    text += &table_of(&taken_back, "in step, on_deleted = delete", Some(&in_step), &task(), delete);
     text += &of("a later push has no receipt", Some(&Recorded { begun: Some(h("S")), ..in_step }));
     text += &of("missing in the target", Some(&recorded(RecordedState::Missing)));
     text += &of("deleted here", Some(&Recorded { sha: None, ..recorded(RecordedState::Buried) }));
@@ -205,7 +208,6 @@ fn l23_a_file_that_is_older_than_the_one_before() {
     let of = |title: &str, b: Option<&Recorded>| table_of(&put_back, title, b, &task(), POLICY);
     text += &table("an older file in dispute", Some(&b), &task(), POLICY);
     text += &of("an older file in dispute", Some(&b));
-    let delete = TargetPolicy { delete_objects: true, ..POLICY };
     let gone = [("no file", Local::Absent)];
     text += &table_of(&gone, "an older file in dispute, on_deleted = delete", Some(&b), &task(), delete);
     b.resolution = Some(Resolution::Local);

@@ -401,7 +401,7 @@ fn restated(o: &Observed, state: RecordedState, reason: String, detail: String) 
         Local::File { sha, .. } => Some(*sha),
         Local::Bad { sha, .. } => *sha,
         Local::AsRecorded => recorded.sha,
-        Local::Absent | Local::Unread | Local::Unsettled => None,
+        Local::Absent | Local::TakenBack | Local::Unread | Local::Unsettled => None,
     };
     let disputes = matches!(state, RecordedState::Disputed(_) | RecordedState::Quarantined);
     recorded.disputed = disputes.then(|| (sha, o.remote.version().or(recorded.etag.clone())));
@@ -420,10 +420,13 @@ fn withdrawn(o: &Observed) -> CompletionWrite {
 fn disputed(project: &ProjectName, o: &Observed, dispute: Dispute) -> CompletionWrite {
     let more = match (&o.unfit, dispute) {
         (Some(unfit), _) => format!(": {unfit}"),
-        (None, Dispute::OlderHere) => format!(
-            "; `lsctl resolve {project} {} --keep remote` brings the newer one back, `--keep local` pushes this one",
-            o.id
-        ),
+        (None, Dispute::OlderHere) => {
+            let local = if o.print.is_some() { "pushes this one" } else { "leaves it deleted" };
+            format!(
+                "; `lsctl resolve {project} {} --keep remote` brings the newer one back, `--keep local` {local}",
+                o.id
+            )
+        }
         (None, _) => String::new(),
     };
     let detail = format!("{}{more}", dispute.text());

@@ -17,7 +17,9 @@ use crate::project::near::{NearError, Prints};
 use crate::project::shared::Shared;
 use crate::store::Objects as Page;
 use crate::store::listing::{Complete, ListingError};
-use crate::sync::completions::{Decision, Local, RecordedState, Remote, TargetPolicy, TaskFacts, decide, is_in_step};
+use crate::sync::completions::{
+    Decision, Local, RecordedState, Remote, TargetPolicy, TaskFacts, decide, goes_back, is_in_step,
+};
 use crate::sync::holds::{Vanish, VanishLimit};
 
 /// Completions read from the ledger at once.
@@ -32,6 +34,8 @@ pub struct Wanted {
     pub row: Option<CompletionRow>,
     /// The version of its file.
     pub print: Option<Fingerprint>,
+    /// No file, in a directory from before it was written ([`Local::TakenBack`]).
+    pub taken_back: bool,
     /// What the listing showed.
     pub remote: Remote,
 }
@@ -222,7 +226,7 @@ impl Walk<'_> {
         remote: Remote,
     ) -> Result<(), CycleError> {
         self.shared.board.pulse(Direction::Target).beat();
-        let local = self.local(id, row.as_ref(), print);
+        let local = self.local(id, row.as_ref(), print)?;
         self.seen.count(id, row.as_ref(), &local, &remote);
         let recorded = row.as_ref().map(|row| &row.recorded);
         let settled = matches!(local, Local::AsRecorded | Local::Absent);
@@ -239,7 +243,8 @@ impl Walk<'_> {
             Decision::Nothing(why) => self.leave(id, why),
             Decision::ReadLocal if !facts.known => self.leave(id, "unknown_task"),
             Decision::ReadLocal | Decision::LookRemote | Decision::ReadRemote | Decision::Act(_) => {
-                self.looked.wanted.push(Wanted { id, row, print, remote });
+                let taken_back = local == Local::TakenBack;
+                self.looked.wanted.push(Wanted { id, row, print, taken_back, remote });
             }
         }
         Ok(())
@@ -269,23 +274,36 @@ impl Walk<'_> {
         }
     }
 
-    fn local(&mut self, id: TaskId, row: Option<&CompletionRow>, print: Option<Fingerprint>) -> Local {
+    fn local(
+        &mut self,
+        id: TaskId,
+        row: Option<&CompletionRow>,
+        print: Option<Fingerprint>,
+    ) -> Result<Local, CycleError> {
         let name = id.to_string();
         let Some(print) = print else {
             self.settler.forget(&name);
-            return Local::Absent;
+            let last_ns = row.filter(|row| row.recorded.sha.is_some()).and_then(CompletionRow::last_written_ns);
+            if last_ns.is_none() {
+                return Ok(Local::Absent);
+            }
+            // Looked up after the file was: whoever deletes it moves the directory's time first.
+            let dir_ns = self.shared.near.completions_changed_ns()?;
+            let now_ns = self.shared.now().0.saturating_mul(1_000_000);
+            let is_older = dir_ns.is_some_and(|dir_ns| goes_back(dir_ns, last_ns, now_ns));
+            return Ok(if is_older { Local::TakenBack } else { Local::Absent });
         };
         if row.is_some_and(|row| row.tells_of(&print)) {
             self.settler.forget(&name);
-            return Local::AsRecorded;
+            return Ok(Local::AsRecorded);
         }
-        match self.settler.look(&name, &print, self.shared.now(), std::time::Instant::now()) {
+        Ok(match self.settler.look(&name, &print, self.shared.now(), std::time::Instant::now()) {
             Rest::AtRest => Local::Unread,
             rest @ (Rest::Settling(_) | Rest::Unsettled(_)) => {
                 self.looked.restless.insert(id, rest);
                 Local::Unsettled
             }
-        }
+        })
     }
 }
 

@@ -21,7 +21,9 @@ pub type FileRead = Result<(Local, Option<Bytes>), CycleError>;
 
 /// What is known of a file before it is read.
 pub fn first_local(wanted: &Wanted) -> Local {
-    let Some(print) = wanted.print else { return Local::Absent };
+    let Some(print) = wanted.print else {
+        return if wanted.taken_back { Local::TakenBack } else { Local::Absent };
+    };
     if wanted.row.as_ref().is_some_and(|row| row.tells_of(&print)) { Local::AsRecorded } else { Local::Unread }
 }
 

@@ -24,6 +24,15 @@ pub(super) fn was_older(b: Option<&Recorded>) -> bool {
     b.is_some_and(|b| b.state == RecordedState::Disputed(Dispute::OlderHere))
 }
 
+/// What would be done if the file had been deleted: that it is not here now is no deletion.
+pub(super) fn taken_back(b: Option<&Recorded>, deleted: Decision) -> Decision {
+    let is_decided = b.is_none_or(|b| matches!(b.state, RecordedState::Disputed(_)));
+    match deleted {
+        Decision::Act(CompletionAction::Bury | CompletionAction::DeleteObject { .. }) if !is_decided => older_here(),
+        other => other,
+    }
+}
+
 pub(super) fn older_here() -> Decision {
     Decision::Act(CompletionAction::Dispute(Dispute::OlderHere))
 }
