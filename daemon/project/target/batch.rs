@@ -56,7 +56,8 @@ impl TargetRoad {
         let batches = portions(wanted, (self.shared.pace.push_batch, BATCH_BYTES), size);
         let result = self.work_batches(side, batches, &mut worked).await;
         // What happened is written down whatever ended it.
-        self.record(worked.receipts.take(), Vec::new()).await?;
+        let told = self.record(worked.receipts.take(), Vec::new()).await?;
+        self.tell_all(told);
         if worked.overrules {
             let (work_dir, now) = (self.shared.work_dir.clone(), self.shared.now());
             blocking(move || Ok(losers::tidy(&work_dir, now)?)).await?;
@@ -107,8 +108,12 @@ impl TargetRoad {
             }
             worked.overrules |= plan.iter().any(|(observed, _)| observed.overrules());
             let notes = plan.iter().filter_map(|(o, action)| apply::note(o, action)).collect();
-            self.record(worked.receipts.take(), notes).await?;
-            let (outcomes, following) = tokio::join!(self.effects(side, plan), self.look_into(side, batches.next()));
+            let told = self.record(worked.receipts.take(), notes).await?;
+            let meanwhile = async {
+                self.tell_all(told);
+                self.look_into(side, batches.next()).await
+            };
+            let (outcomes, following) = tokio::join!(self.effects(side, plan), meanwhile);
             self.sort(outcomes, worked);
             let progress = Progress { phase: "pushing".to_owned(), done: worked.done, total: Some(worked.total) };
             self.shared.board.progress(Direction::Target, Some(progress));
@@ -203,17 +208,21 @@ impl TargetRoad {
         }
     }
 
-    /// What a batch came to and what the next one begins: one commit. What happened is told after it.
-    async fn record(&mut self, receipts: Receipts, notes: Vec<CompletionWrite>) -> Result<(), CycleError> {
+    /// What a batch came to and what the next one begins: one commit. What may be told after it.
+    async fn record(&mut self, receipts: Receipts, notes: Vec<CompletionWrite>) -> Result<Vec<Happened>, CycleError> {
         let Receipts { mut writes, told } = receipts;
         if writes.is_empty() && notes.is_empty() {
-            return Ok(());
+            return Ok(told);
         }
         self.changes += writes.len() as u64;
         self.map_stale |= !writes.is_empty();
         writes.extend(notes);
         let (ledger, now) = (self.shared.ledger.clone(), self.shared.now());
         blocking(move || Ok(ledger.record_completions(&writes, now)?)).await?;
+        Ok(told)
+    }
+
+    fn tell_all(&self, told: Vec<Happened>) {
         if told.iter().any(|happened| happened.is(PUSHED)) {
             let now = self.shared.now();
             self.shared.board.update(now, |status| {
@@ -223,7 +232,6 @@ impl TargetRoad {
             });
         }
         told.into_iter().for_each(|happened| self.shared.tell(happened));
-        Ok(())
     }
 
     /// Unchanged, and no whole JSON: Label Studio may be about to go on. An event of the directory ends the wait, too.
